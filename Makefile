@@ -1,0 +1,220 @@
+# Makefile
+#
+# "make" and "make install" are plain PGXS and need PG_CONFIG's server headers.
+# "make demo", "make test", "make test-matrix" and "make bench" install what
+# they need themselves (see test/env.sh), so they work before PGXS is there.
+
+MODULE_big = meter
+EXTENSION = meter
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" meter.control)
+PGFILEDESC = "meter - metering, rate limiting and billing inside PostgreSQL"
+
+# The pure core: plain C11, no PostgreSQL headers, tested by test/unit.
+CORE = \
+	src/core/endpoint.o \
+	src/core/exactsum.o \
+	src/core/secret.o \
+	src/core/sketch.o \
+	src/core/sketch_pack.o \
+	src/core/sketch_text.o
+
+# The PostgreSQL layer.
+OBJS = \
+	$(CORE) \
+	src/alloc.o \
+	src/batch.o \
+	src/correct.o \
+	src/dimension.o \
+	src/endpoint.o \
+	src/event.o \
+	src/flush.o \
+	src/fold.o \
+	src/idempotency.o \
+	src/inbox.o \
+	src/keymap.o \
+	src/live.o \
+	src/log.o \
+	src/maintain.o \
+	src/meter.o \
+	src/metric.o \
+	src/owner.o \
+	src/partition.o \
+	src/reject.o \
+	src/rollup.o \
+	src/schedule.o \
+	src/secret.o \
+	src/setting.o \
+	src/sketch.o \
+	src/total.o \
+	src/track.o \
+	src/usage.o \
+	src/usage_user.o \
+	src/users.o \
+	src/writer.o
+
+# The install script, in the order in which its parts depend on each other.
+SQL_PARTS = \
+	src/header.sql \
+	src/endpoint.sql \
+	src/sketch.sql \
+	src/metric.sql \
+	src/log.sql \
+	src/inbox.sql \
+	src/reject.sql \
+	src/idempotency.sql \
+	src/track.sql \
+	src/batch.sql \
+	src/flush.sql \
+	src/correct.sql \
+	src/usage.sql \
+	src/rollup.sql \
+	src/gauge.sql \
+	src/report.sql \
+	src/live.sql \
+	src/maintain.sql \
+	src/schedule.sql \
+	src/grant.sql
+
+DATA_built = meter--$(EXTVERSION).sql
+EXTRA_CLEAN = meter--$(EXTVERSION).sql
+
+# COPT=-Werror is what CI adds.
+PG_CPPFLAGS = -I$(srcdir)/src
+PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers -Wno-clobbered
+SHLIB_LINK = -Wl,--version-script=$(srcdir)/src/exports.map -lm
+# The version is typed in meter.control only.
+PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
+
+# Regression tests, in the order in which they run; test/run.sh complains of a
+# sql/*.sql that is missing here.
+REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
+	correct usage rollup gauge report live maintain schedule grant privileges
+REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
+
+# The tests need a server that preloads meter and pg_cron, so "make
+# installcheck" starts one of its own; it has to be called by an ordinary
+# user, after "make install".  "make test" does all of it.
+REGRESS_OPTS = --temp-instance=tmp_check --temp-config=test/regress.conf
+
+EXTRA_CLEAN += build results tmp_check tmp_check_iso output_iso log \
+	regression.diffs regression.out meter--*.sql meter--*.sql.tmp
+
+# No bitcode: the JIT would inline little of this, and building it needs clang.
+override with_llvm = no
+
+# The newest PostgreSQL whose server headers are here, as Debian lays them out.
+ifndef PG_CONFIG
+PG_CONFIG := $(shell ls /usr/include/postgresql/*/server/postgres.h 2>/dev/null | \
+	sed 's,/usr/include/postgresql/\(.*\)/server/postgres.h,/usr/lib/postgresql/\1/bin/pg_config,' | \
+	sort -V | tail -n 1)
+PG_CONFIG := $(or $(PG_CONFIG),pg_config)
+endif
+
+# pg_config comes with the client, pgxs.mk and postgres.h with the headers.
+ifneq ($(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h),)
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+else
+.DEFAULT_GOAL := all
+all install installcheck uninstall clean:
+	@echo 'PostgreSQL'\''s server headers are missing ($(PG_CONFIG)).' >&2
+	@echo 'Install them (Debian: postgresql-server-dev-NN), or set PG_CONFIG, or run' >&2
+	@echo '"make demo" or "make test", which install what they need.' >&2
+	@exit 1
+endif
+
+$(DATA_built): $(SQL_PARTS) Makefile
+	cat $(filter %.sql,$^) > $@.tmp && mv $@.tmp $@
+
+# Coarse, but never wrong: any header, flag or version rebuilds everything.
+$(OBJS): $(wildcard src/*.h src/core/*.h) Makefile meter.control
+meter.so: src/exports.map
+
+# ---------------------------------------------------------------------------
+# The pure core's unit tests and fuzzers: no server, all checks of the
+# compiler.  A test that finds a fault ends at once.
+
+UNIT = $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/test_*.c))
+FUZZ = $(patsubst test/unit/%.c,build/fuzz/%,$(wildcard test/unit/fuzz_*.c))
+FUZZ_CC = $(or $(CLANG),clang)
+FUZZ_SECONDS = 30
+
+CHECK_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Isrc -g -O1 \
+	-fno-omit-frame-pointer -fno-sanitize-recover=all $(COPT)
+CHECK_CORE = $(patsubst src/core/%.c,%.o,$(wildcard src/core/*.c)) alloc.o
+CHECK_DEPS = $(wildcard src/core/*.h test/unit/*.h) Makefile
+
+unit: $(UNIT)
+
+fuzz: $(FUZZ)
+	@for f in $(FUZZ); do \
+		mkdir -p $$f.corpus && \
+		$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $$f.corpus || exit 1; \
+	done
+
+# One set of rules for both: $(1) is the directory in build/, $(2) the programs,
+# $(3) the compiler, $(4) its sanitizers, $(5) what linking needs besides.
+comma := ,
+define check_rules
+build/$(1)/%.o: src/core/%.c $$(CHECK_DEPS)
+	@mkdir -p $$(@D)
+	$(3) $$(CHECK_CFLAGS) $(4) -c -o $$@ $$<
+build/$(1)/%.o: test/unit/%.c $$(CHECK_DEPS)
+	@mkdir -p $$(@D)
+	$(3) $$(CHECK_CFLAGS) $(4) -c -o $$@ $$<
+$(2): build/$(1)/%: build/$(1)/%.o $$(addprefix build/$(1)/,$$(CHECK_CORE))
+	$(3) $$(CHECK_CFLAGS) $(4) -o $$@ $$^ $(5) -lm
+endef
+$(eval $(call check_rules,unit,$$(UNIT),$$(CC),\
+	-fsanitize=address$$(comma)undefined,-lcmocka))
+$(eval $(call check_rules,fuzz,$$(FUZZ),$$(FUZZ_CC),\
+	-fsanitize=fuzzer-no-link$$(comma)address$$(comma)undefined,-fsanitize=fuzzer))
+.SECONDARY:
+
+# ---------------------------------------------------------------------------
+# What installs all it needs by itself.
+
+demo:
+	@bash examples/demo/run.sh
+
+demo-stop:
+	@bash examples/demo/run.sh stop
+
+test:
+	@bash test/run.sh
+
+test-matrix:
+	@bash test/matrix.sh
+
+bench:
+	@bash bench/run.sh
+
+# Layout as pgindent makes it, which is pg_bsd_indent with these flags and then
+# one blank before the * of a function's type.  typedefs.list has the names of
+# types, the server's among them.
+INDENT = pg_bsd_indent -bad -bap -bbb -bc -bl -cli1 -cp33 -cdb -nce -d0 -di12 -nfc1 \
+	-i4 -l79 -lp -lpl -nip -npro -sac -tpg -ts4 -Utypedefs.list
+INDENT_FIX = sed 's/^\([A-Za-z_][^ \t]*\)[ \t][ \t]*\*$$/\1 */'
+INDENTED = $(wildcard src/*.[ch] src/core/*.[ch] test/unit/*.[ch])
+
+# A file that the tool cannot parse is left as it is.
+indent:
+	@mkdir -p build; status=0; for f in $(INDENTED); do \
+		$(INDENT) <$$f >build/indented 2>/dev/null || \
+			{ echo "$$f: pg_bsd_indent cannot parse it"; status=1; continue; }; \
+		$(INDENT_FIX) build/indented >build/fixed; \
+		cmp -s $$f build/fixed || { echo $$f; cat build/fixed >$$f; }; \
+	done; exit $$status
+
+indent-check:
+	@status=0; for f in $(INDENTED); do \
+		$(INDENT) <$$f | $(INDENT_FIX) | diff -u --label $$f --label "$$f, indented" $$f - || \
+			status=1; \
+	done; exit $$status
+
+# For the scripts: what a variable of this file is.
+print-%:
+	@echo '$($*)'
+
+.PHONY: unit fuzz demo demo-stop test test-matrix bench indent indent-check
