@@ -1,0 +1,56 @@
+-- meter_maintain(): partitions made ahead, expired data dropped
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS meter CASCADE;
+CREATE EXTENSION meter CASCADE;
+RESET client_min_messages;
+SET timezone = 'UTC';
+
+SELECT action, count(*) FROM meter_maintain() GROUP BY action;
+SELECT count(*) FROM meter_maintain();
+-- today and seven days, this month and the next one
+SELECT bool_and(to_regclass('meter.event_p' || to_char(now() AT TIME ZONE 'UTC' + i * interval '1 day', 'YYYYMMDD')) IS NOT NULL)
+FROM generate_series(0, 7) AS i;
+SELECT count(*) FROM pg_inherits WHERE inhparent IN ('meter.usage_hourly'::regclass, 'meter.usage_user_daily'::regclass);
+SELECT bool_and(i.n = 2) FROM pg_inherits AS h, LATERAL (SELECT count(*) AS n FROM pg_index WHERE indrelid = inhrelid) AS i
+WHERE inhparent = 'meter.event'::regclass;
+
+-- old partitions go once they are past the retention and every consumer has read them
+SELECT meter_track('acme', at => now() - interval '50 days');
+SELECT meter_track('acme', at => now() - interval '20 days');
+SELECT meter_track('acme', at => now());
+SELECT appended FROM meter_flush();
+SET meter.retention = '30d';
+SELECT action, detail FROM meter_maintain();
+SELECT meter_rollup();
+INSERT INTO meter.consumer (name) VALUES ('slow');
+SELECT action, detail FROM meter_maintain();
+UPDATE meter.consumer SET last_seq = 3 WHERE name = 'slow';
+SELECT action, object = 'meter.event_p' || to_char((now() - interval '50 days') AT TIME ZONE 'UTC', 'YYYYMMDD') AS that_day FROM meter_maintain();
+SELECT count(*), min(seq) FROM meter.event;
+SELECT count(*), min(first_seq) FROM meter.event_partition;
+SELECT count(*) FROM meter_maintain();
+-- what was rolled up stays
+SELECT sum(events) FROM meter.usage_hourly;
+-- the day of the retention's edge stays as long as any of it is young enough
+SET meter.retention = '20d';
+SELECT count(*) FROM meter_maintain();
+-- 0 keeps everything
+SET meter.retention = 0;
+SELECT count(*) FROM meter_maintain();
+
+-- idempotency keys and refused events expire
+RESET meter.retention;
+SELECT meter_track('acme', idempotency_key => 'old');
+SELECT meter_track('acme', idempotency_key => 'new');
+UPDATE meter.idempotency_key SET seen_at = now() - interval '36 days' WHERE key = 'old';
+SELECT result FROM meter_track_batch('[{"tenant": ""}, {"tenant": ""}]');
+UPDATE meter.rejected_event SET rejected_at = now() - interval '91 days' WHERE ctid = '(0,1)';
+SELECT * FROM meter_maintain();
+SELECT key FROM meter.idempotency_key;
+SELECT count(*) FROM meter.rejected_event;
+
+-- other tables of the schema, and partitions that are none of ours, are left alone
+CREATE TABLE meter.event_notes (n int);
+SET meter.retention = '1min';
+SELECT object FROM meter_maintain() WHERE object LIKE '%notes%';
+DROP TABLE meter.event_notes;

@@ -1,0 +1,79 @@
+/*
+ * compat.h
+ *		Differences between PostgreSQL 15 and 19, kept out of all other files.
+ *
+ * Each shim has the shape of the newest server's call, so that the other
+ * files hold no version tests.
+ */
+#ifndef METER_COMPAT_H
+#define METER_COMPAT_H
+
+#include "access/genam.h"
+#include "executor/executor.h"
+#include "utils/datetime.h"
+
+#if PG_VERSION_NUM < 150000
+#error "meter needs PostgreSQL 15 or later"
+#endif
+
+/*
+ * Soft errors of type input functions came with 16 (ereturn); before, bad
+ * input throws.
+ */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#define METER_ESCONTEXT(fcinfo) ((fcinfo)->context)
+#define METER_ERETURN(escontext, dummy, ...) \
+	ereturn(escontext, dummy, __VA_ARGS__)
+#else
+#define METER_ESCONTEXT(fcinfo) NULL
+#define METER_ERETURN(escontext, dummy, ...) \
+	do { \
+		(void) (escontext); \
+		ereport(ERROR, __VA_ARGS__); \
+		return dummy; \
+	} while (0)
+#endif
+
+/* 18 has a magic block that names the module and its version. */
+#if PG_VERSION_NUM >= 180000
+#define METER_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "meter", .version = METER_VERSION)
+#else
+#define METER_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+/*
+ * Insert the index entries of a tuple already in the heap.  16 added
+ * onlySummarizing; 19 folds the flags into one word.
+ */
+static inline void
+compat_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot,
+						   EState *estate)
+{
+#if PG_VERSION_NUM >= 190000
+	list_free(ExecInsertIndexTuples(rri, estate, 0, slot, NIL, NULL));
+#elif PG_VERSION_NUM >= 160000
+	list_free(ExecInsertIndexTuples(rri, slot, estate, false, false, NULL,
+									NIL, false));
+#else
+	list_free(ExecInsertIndexTuples(rri, slot, estate, false, false, NULL,
+									NIL));
+#endif
+}
+
+/* DecodeDateTime got an argument for details of errors with 16. */
+static inline int
+compat_decode_datetime(char **field, int *ftype, int nf, int *dtype,
+					   struct pg_tm *tm, fsec_t *fsec, int *tzp)
+{
+#if PG_VERSION_NUM >= 160000
+	DateTimeErrorExtra extra;
+
+	return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tzp, &extra);
+#else
+	return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tzp);
+#endif
+}
+
+#endif							/* METER_COMPAT_H */

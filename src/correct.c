@@ -1,0 +1,142 @@
+/*
+ * correct.c
+ *		meter_correct(): correcting events.
+ *
+ * The log is append-only: a correction appends an amendment, which takes the
+ * place of the event it names, and the event is marked superseded by it when
+ * the flush appends it.  The amendment has the event's tenant, metric and time,
+ * so it is counted in the same hour, which the rollup computes anew.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "event.h"
+#include "flush.h"
+#include "inbox.h"
+#include "owner.h"
+
+/* Arguments of meter_correct, in the order of correct.sql. */
+enum
+{
+	ARG_TENANT,
+	ARG_IDEMPOTENCY_KEY,
+	ARG_SEQ,
+	ARG_QUANTITY,
+	ARG_COST,
+	ARG_STATUS,
+	ARG_LATENCY_MS,
+	ARG_METADATA,
+	ARG_VOID
+};
+
+/* The event as a row of meter.inbox that corrects it. */
+#define CORRECTION_COLUMNS \
+	"pg_catalog.clock_timestamp(), e.at, e.latency_ms, e.seq, e.status, true, false, " \
+	"e.tenant, e.metric, e.quantity, e.service, e.endpoint, e.method, e.user_id, " \
+	"e.cost, e.metadata, e.idempotency_key, e.request_id, e.error_message"
+
+/*
+ * Read the event that still counts by its key or its position.
+ */
+static bool
+find_event(Datum tenant, bool by_key, Datum key_or_seq, Event *event)
+{
+	Oid			types[2] = {TEXTOID, by_key ? TEXTOID : INT8OID};
+	Datum		args[2];
+	Datum		values[INBOX_COLUMNS];
+	bool		isnull[INBOX_COLUMNS];
+	bool		validated;
+	int			result;
+
+	args[0] = tenant;
+	args[1] = key_or_seq;
+	if (by_key)
+		result = SPI_execute_with_args("SELECT " CORRECTION_COLUMNS " "
+									   "FROM meter.event AS e "
+									   "WHERE e.tenant = $1 AND e.idempotency_key = $2 "
+									   "AND e.at = (SELECT k.at FROM meter.idempotency_key AS k "
+									   "            WHERE k.tenant = $1 AND k.key = $2) "
+									   "AND e.superseded_by IS NULL",
+									   2, types, args, NULL, false, 1);
+	else
+		result = SPI_execute_with_args("SELECT " CORRECTION_COLUMNS " "
+									   "FROM meter.event AS e "
+									   "WHERE e.tenant = $1 AND e.seq = $2 "
+									   "AND e.superseded_by IS NULL",
+									   2, types, args, NULL, false, 1);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not read an event");
+	if (SPI_processed == 0)
+		return false;
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values,
+					  isnull);
+	inbox_read(values, isnull, event, &validated);
+	return true;
+}
+
+PG_FUNCTION_INFO_V1(meter_correct);
+
+Datum
+meter_correct(PG_FUNCTION_ARGS)
+{
+	OwnerScope	scope;
+	FlushResult flushed;
+	Event		event;
+	Event	   *list = &event;
+	EventError	error;
+	bool		by_key = !PG_ARGISNULL(ARG_IDEMPOTENCY_KEY);
+
+	PreventCommandIfReadOnly("meter_correct()");
+	PreventCommandIfParallelMode("meter_correct()");
+	if (PG_ARGISNULL(ARG_TENANT))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("tenant must not be null")));
+	if (by_key == !PG_ARGISNULL(ARG_SEQ))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("either idempotency_key or seq must name the event to correct")));
+
+	flush_waiting(&flushed);
+	owner_begin(&scope);
+	if (!find_event(PG_GETARG_DATUM(ARG_TENANT), by_key,
+					by_key ? PG_GETARG_DATUM(ARG_IDEMPOTENCY_KEY) :
+					PG_GETARG_DATUM(ARG_SEQ), &event))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 by_key ?
+				 errmsg("tenant \"%s\" has no event with idempotency key \"%s\" that counts",
+						TextDatumGetCString(PG_GETARG_DATUM(ARG_TENANT)),
+						TextDatumGetCString(PG_GETARG_DATUM(ARG_IDEMPOTENCY_KEY))) :
+				 errmsg("tenant \"%s\" has no event %lld that counts",
+						TextDatumGetCString(PG_GETARG_DATUM(ARG_TENANT)),
+						(long long) PG_GETARG_INT64(ARG_SEQ)),
+				 errdetail("It does not exist, is older than the retention, or was voided or corrected under another seq.")));
+	if (!PG_ARGISNULL(ARG_QUANTITY))
+		event.quantity = PG_GETARG_NUMERIC(ARG_QUANTITY);
+	if (!PG_ARGISNULL(ARG_COST))
+		event.cost = PG_GETARG_NUMERIC(ARG_COST);
+	if (!PG_ARGISNULL(ARG_STATUS))
+	{
+		event.status = PG_GETARG_INT32(ARG_STATUS);
+		event.has_status = true;
+	}
+	if (!PG_ARGISNULL(ARG_LATENCY_MS))
+	{
+		event.latency_ms = PG_GETARG_FLOAT8(ARG_LATENCY_MS);
+		event.has_latency = true;
+	}
+	if (!PG_ARGISNULL(ARG_METADATA))
+		event.metadata = PG_GETARG_JSONB_P(ARG_METADATA);
+	event.voids = !PG_ARGISNULL(ARG_VOID) && PG_GETARG_BOOL(ARG_VOID);
+	if (!event_check(&event, &error))
+		event_throw(&error);
+	inbox_write(&list, 1);
+	owner_end(&scope);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,67 @@
+/*
+ * dimension.c
+ *		The declared dimensions of an event.
+ *
+ * A metric declares by which keys of the metadata its usage is grouped.  The
+ * result is the same bytes for equal values, so that groups can be compared
+ * as bytes: keys come in the order of jsonb, and numbers lose trailing zeros.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "dimension.h"
+
+/*
+ * The dimensions of the event, or NULL when it has none.  Only scalars are
+ * dimensions: null, objects and arrays count as absent.
+ */
+Jsonb *
+dimension_extract(const Metric *metric, Jsonb *metadata)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *object;
+
+	if (metric == NULL || metric->ndimensions == 0 || metadata == NULL)
+		return NULL;
+	for (int i = 0; i < metric->ndimensions; i++)
+	{
+		char	   *name = metric->dimensions[i];
+		JsonbValue	key;
+		JsonbValue *value = getKeyJsonValueFromContainer(&metadata->root, name,
+														 strlen(name), NULL);
+
+		if (value == NULL)
+			continue;
+		switch (value->type)
+		{
+			case jbvString:
+				value->val.string.len =
+					pg_mbcliplen(value->val.string.val, value->val.string.len,
+								 DIMENSION_MAX_LENGTH);
+				break;
+			case jbvNumeric:
+				value->val.numeric =
+					DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
+														NumericGetDatum(value->val.numeric)));
+				break;
+			case jbvBool:
+				break;
+			default:
+				continue;
+		}
+		if (state == NULL)
+			pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		key.type = jbvString;
+		key.val.string.val = name;
+		key.val.string.len = strlen(name);
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, value);
+	}
+	if (state == NULL)
+		return NULL;
+	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(object);
+}

@@ -1,0 +1,63 @@
+-- grant.sql: who may do what
+
+CREATE FUNCTION @extschema@.meter_grant(role name, privileges text) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	function regprocedure;
+	pattern text;
+BEGIN
+	pattern := CASE privileges
+		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_normalize_endpoint)$'
+		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail)$'
+		WHEN 'admin' THEN '.'
+	END;
+	IF pattern IS NULL THEN
+		RAISE EXCEPTION 'unknown set of privileges "%"', privileges
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'It is one of app, analyst and admin.';
+	END IF;
+	EXECUTE format('GRANT USAGE ON SCHEMA meter TO %I', role);
+	FOR function IN
+		SELECT p.oid FROM pg_proc AS p
+		JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+			AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+		JOIN pg_extension AS e ON e.oid = d.refobjid
+		WHERE e.extname = 'meter' AND p.proname ~ pattern
+	LOOP
+		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', function, role);
+	END LOOP;
+	IF privileges = 'app' THEN
+		EXECUTE format('GRANT INSERT (at, latency_ms, status, tenant, metric, quantity, service,'
+			' endpoint, method, user_id, cost, metadata, idempotency_key, request_id,'
+			' error_message) ON meter.inbox TO %I', role);
+	ELSE
+		EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA meter TO %I', role);
+	END IF;
+	IF privileges = 'admin' THEN
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.metric, meter.consumer TO %I', role);
+		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.meter_grant(name, text) IS
+'Give a role one of three sets of privileges: app (track events), analyst (read usage and the log of all tenants) or admin (everything the extension offers). Errors: 22023 for another set, 42704 for an unknown role';
+
+-- Nothing is executable by PUBLIC.
+DO $$
+DECLARE
+	function regprocedure;
+BEGIN
+	FOR function IN
+		SELECT p.oid FROM pg_catalog.pg_proc AS p
+		JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_proc'::regclass
+			AND d.objid = p.oid AND d.refclassid = 'pg_catalog.pg_extension'::regclass
+			AND d.deptype = 'e'
+		JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+		WHERE e.extname = 'meter'
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function);
+	END LOOP;
+END
+$$;

@@ -1,0 +1,120 @@
+/*
+ * inbox.c
+ *		Reading and writing rows of meter.inbox.
+ *
+ * Events that were checked at the call are marked validated, so that the
+ * flush need not check them again and does not take their idempotency key,
+ * claimed in the same transaction, for a repeat.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "inbox.h"
+#include "owner.h"
+#include "writer.h"
+
+static inline void
+put(TupleTableSlot *slot, int column, void *pointer)
+{
+	slot->tts_values[column] = PointerGetDatum(pointer);
+	slot->tts_isnull[column] = pointer == NULL;
+}
+
+static void
+inbox_fill(TupleTableSlot *slot, const Event *event)
+{
+	Datum	   *values = slot->tts_values;
+	bool	   *isnull = slot->tts_isnull;
+
+	if (slot->tts_tupleDescriptor->natts != INBOX_COLUMNS)
+		elog(ERROR, "meter.inbox does not have the expected columns");
+	memset(isnull, false, INBOX_COLUMNS);
+	values[INBOX_RECEIVED_AT] = TimestampTzGetDatum(event->received_at);
+	values[INBOX_AT] = TimestampTzGetDatum(event->at);
+	values[INBOX_LATENCY_MS] = Float8GetDatum(event->latency_ms);
+	isnull[INBOX_LATENCY_MS] = !event->has_latency;
+	values[INBOX_CORRECTS] = Int64GetDatum(event->corrects);
+	isnull[INBOX_CORRECTS] = event->corrects == 0;
+	values[INBOX_STATUS] = Int32GetDatum(event->status);
+	isnull[INBOX_STATUS] = !event->has_status;
+	values[INBOX_VALIDATED] = BoolGetDatum(true);
+	values[INBOX_VOIDS] = BoolGetDatum(event->voids);
+	put(slot, INBOX_TENANT, event->tenant);
+	put(slot, INBOX_METRIC, event->metric);
+	put(slot, INBOX_QUANTITY, event->quantity);
+	put(slot, INBOX_SERVICE, event->service);
+	put(slot, INBOX_ENDPOINT, event->endpoint);
+	put(slot, INBOX_METHOD, event->method);
+	put(slot, INBOX_USER_ID, event->user_id);
+	put(slot, INBOX_COST, event->cost);
+	put(slot, INBOX_METADATA, event->metadata);
+	put(slot, INBOX_IDEMPOTENCY_KEY, event->idempotency_key);
+	put(slot, INBOX_REQUEST_ID, event->request_id);
+	put(slot, INBOX_ERROR_MESSAGE, event->error_message);
+}
+
+/*
+ * Append checked events to the inbox in the current transaction.
+ */
+void
+inbox_write(Event *const *events, int nevents)
+{
+	Writer	   *writer = writer_open(owner_relation("inbox"));
+
+	for (int i = 0; i < nevents; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		inbox_fill(writer_slot(writer), events[i]);
+		writer_store(writer);
+	}
+	writer_close(writer);
+}
+
+static inline text *
+get_text(const Datum *values, const bool *isnull, int column)
+{
+	return isnull[column] ? NULL : DatumGetTextPP(values[column]);
+}
+
+/*
+ * The event of a deformed inbox row.  Its texts point into the row where they
+ * are not toasted.
+ */
+void
+inbox_read(const Datum *values, const bool *isnull, Event *event,
+		   bool *validated)
+{
+	memset(event, 0, sizeof(*event));
+	event->received_at = DatumGetTimestampTz(values[INBOX_RECEIVED_AT]);
+	event->has_at = !isnull[INBOX_AT];
+	if (event->has_at)
+		event->at = DatumGetTimestampTz(values[INBOX_AT]);
+	event->has_latency = !isnull[INBOX_LATENCY_MS];
+	if (event->has_latency)
+		event->latency_ms = DatumGetFloat8(values[INBOX_LATENCY_MS]);
+	if (!isnull[INBOX_CORRECTS])
+		event->corrects = DatumGetInt64(values[INBOX_CORRECTS]);
+	event->has_status = !isnull[INBOX_STATUS];
+	if (event->has_status)
+		event->status = DatumGetInt32(values[INBOX_STATUS]);
+	*validated = DatumGetBool(values[INBOX_VALIDATED]);
+	event->voids = DatumGetBool(values[INBOX_VOIDS]);
+	event->tenant = get_text(values, isnull, INBOX_TENANT);
+	event->metric = get_text(values, isnull, INBOX_METRIC);
+	if (!isnull[INBOX_QUANTITY])
+		event->quantity = DatumGetNumeric(values[INBOX_QUANTITY]);
+	event->service = get_text(values, isnull, INBOX_SERVICE);
+	event->endpoint = get_text(values, isnull, INBOX_ENDPOINT);
+	event->method = get_text(values, isnull, INBOX_METHOD);
+	event->user_id = get_text(values, isnull, INBOX_USER_ID);
+	if (!isnull[INBOX_COST])
+		event->cost = DatumGetNumeric(values[INBOX_COST]);
+	if (!isnull[INBOX_METADATA])
+		event->metadata = DatumGetJsonbP(values[INBOX_METADATA]);
+	event->idempotency_key = get_text(values, isnull, INBOX_IDEMPOTENCY_KEY);
+	event->request_id = get_text(values, isnull, INBOX_REQUEST_ID);
+	event->error_message = get_text(values, isnull, INBOX_ERROR_MESSAGE);
+}

@@ -1,0 +1,49 @@
+/*
+ * keymap.h
+ *		A hash table from composite keys, packed into bytes, to groups.
+ */
+#ifndef METER_KEYMAP_H
+#define METER_KEYMAP_H
+
+#include "common/hashfn.h"
+
+/* A composite key, packed by the key_put functions. */
+typedef struct PackedKey
+{
+	char	   *data;
+	uint32		length;
+} PackedKey;
+
+typedef struct KeymapEntry
+{
+	PackedKey	key;
+	uint32		hash;
+	char		status;
+	void	   *value;
+} KeymapEntry;
+
+#define SH_PREFIX keymap
+#define SH_ELEMENT_TYPE KeymapEntry
+#define SH_KEY_TYPE PackedKey
+#define SH_SCOPE extern
+#define SH_DECLARE
+#include "lib/simplehash.h"
+
+/* Room for one key under construction. */
+typedef struct KeyBuffer
+{
+	PackedKey	key;
+	uint32		size;
+} KeyBuffer;
+
+#define KEY_NULL 0xFFFFFFFF
+
+extern void key_reset(KeyBuffer *buffer);
+extern void key_put_int64(KeyBuffer *buffer, int64 value);
+extern void key_put_varlena(KeyBuffer *buffer, const struct varlena *value);
+
+/* Reading a key from its start: pass the position on from call to call. */
+extern int64 key_get_int64(const char **position);
+extern struct varlena *key_get_varlena(const char **position);
+
+#endif							/* METER_KEYMAP_H */

@@ -1,0 +1,32 @@
+/*
+ * lock.h
+ *		The advisory locks of meter.
+ *
+ * All are taken on behalf of the current transaction and held to its end.
+ * They are advisory locks of the database with a key of our own in the upper
+ * half ("metr"), visible in pg_locks with classid 1835365490.
+ *
+ * Lock order: LOCK_FLUSH, the row of a consumer, LOCK_PARTITION.
+ */
+#ifndef METER_LOCK_H
+#define METER_LOCK_H
+
+#include "miscadmin.h"
+#include "storage/lock.h"
+
+#define LOCK_CLASS 0x6d657472	/* "metr" */
+
+#define LOCK_FLUSH 1			/* the one writer of meter.event */
+#define LOCK_PARTITION 2		/* the one maker of partitions */
+
+static inline void
+lock_until_commit(uint32 what)
+{
+	LOCKTAG		tag;
+
+	/* 2 marks a key of two halves, as pg_advisory_lock(int, int) does */
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_CLASS, what, 2);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+#endif							/* METER_LOCK_H */

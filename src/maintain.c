@@ -1,0 +1,210 @@
+/*
+ * maintain.c
+ *		meter_maintain(): partitions and what has expired.
+ *
+ * The flush and the rollup make the partitions they need; making them ahead
+ * only keeps that work out of their way.  Dropping is done here alone.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "owner.h"
+#include "partition.h"
+#include "setting.h"
+
+/* Days for which partitions are made ahead. */
+#define MAINTAIN_DAYS_AHEAD 7
+
+/* How often, every 100 ms, the lock for dropping a partition is tried. */
+#define MAINTAIN_LOCK_TRIES 30
+
+static void
+report(ReturnSetInfo *rsinfo, const char *action, const char *object,
+	   const char *detail)
+{
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+
+	values[0] = CStringGetTextDatum(action);
+	values[1] = CStringGetTextDatum(psprintf("meter.%s", object));
+	if (detail != NULL)
+		values[2] = CStringGetTextDatum(detail);
+	nulls[2] = detail == NULL;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static void
+make_partition(ReturnSetInfo *rsinfo, const PartitionedTable *table,
+			   DateADT start)
+{
+	bool		created;
+
+	partition_ensure(table, start, &created);
+	if (created)
+		report(rsinfo, "created", partition_name(table, start), NULL);
+}
+
+static void
+make_partitions(ReturnSetInfo *rsinfo)
+{
+	DateADT		today = partition_day(GetCurrentTimestamp());
+	DateADT		month = partition_month(today);
+
+	for (DateADT day = today; day <= today + MAINTAIN_DAYS_AHEAD; day++)
+		make_partition(rsinfo, &partition_event, day);
+	make_partition(rsinfo, &partition_usage_hourly, month);
+	make_partition(rsinfo, &partition_usage_hourly, partition_next_month(month));
+	make_partition(rsinfo, &partition_usage_user_daily, month);
+	make_partition(rsinfo, &partition_usage_user_daily, partition_next_month(month));
+}
+
+/*
+ * Run a statement with one parameter and report how many rows it deleted.
+ */
+static void
+delete_expired(ReturnSetInfo *rsinfo, const char *object, const char *statement,
+			   TimestampTz before)
+{
+	Oid			type = TIMESTAMPTZOID;
+	Datum		value = TimestampTzGetDatum(before);
+
+	if (SPI_execute_with_args(statement, 1, &type, &value, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not delete from meter.%s", object);
+	if (SPI_processed > 0)
+		report(rsinfo, "deleted", object,
+			   psprintf(UINT64_FORMAT " rows", SPI_processed));
+}
+
+/*
+ * The lowest position among the consumers of the log, and the last position
+ * in a day's partition: the partition may go when the former has reached the
+ * latter.  A log that nobody has read yet is not dropped.
+ */
+static bool
+partition_unread(DateADT day)
+{
+	Oid			type = DATEOID;
+	Datum		value = DateADTGetDatum(day);
+	bool		isnull;
+
+	if (SPI_execute_with_args("SELECT EXISTS (SELECT FROM meter.event_partition AS p "
+							  "WHERE p.day = $1 AND p.last_seq > "
+							  "COALESCE((SELECT pg_catalog.min(c.last_seq) FROM meter.consumer AS c), 0))",
+							  1, &type, &value, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read meter.consumer");
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+									  SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * Lock a table for being dropped, without making others queue behind us: a
+ * waiting exclusive lock on meter.event would stop all who read or write it.
+ */
+static bool
+lock_patiently(Oid relid)
+{
+	for (int i = 0; i < MAINTAIN_LOCK_TRIES; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConditionalLockRelationOid(relid, AccessExclusiveLock))
+			return true;
+		pg_usleep(100000L);
+	}
+	return false;
+}
+
+static void
+drop_partition(ReturnSetInfo *rsinfo, Oid parent, Oid relid, const char *name,
+			   DateADT day)
+{
+	Oid			type = DATEOID;
+	Datum		value = DateADTGetDatum(day);
+
+	if (partition_unread(day))
+	{
+		report(rsinfo, "unread", name,
+			   "a consumer in meter.consumer has not read it");
+		return;
+	}
+	if (!lock_patiently(parent) || !lock_patiently(relid))
+	{
+		report(rsinfo, "busy", name, "it is being read; the next run tries again");
+		return;
+	}
+	if (SPI_execute(psprintf("DROP TABLE meter.%s", quote_identifier(name)),
+					false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not drop meter.%s", name);
+	if (SPI_execute_with_args("DELETE FROM meter.event_partition WHERE day = $1",
+							  1, &type, &value, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not delete from meter.event_partition");
+	report(rsinfo, "dropped", name, NULL);
+}
+
+/*
+ * Drop the partitions of days that ended before the retention.  Events that
+ * old are refused, also by the flush, so none can arrive later.
+ */
+static void
+drop_partitions(ReturnSetInfo *rsinfo, TimestampTz before)
+{
+	Oid			parent = owner_relation("event");
+	List	   *children = find_inheritance_children(parent, NoLock);
+	ListCell   *cell;
+
+	foreach(cell, children)
+	{
+		Oid			relid = lfirst_oid(cell);
+		char	   *name = get_rel_name(relid);
+		int			y,
+					m,
+					d;
+		DateADT		day;
+
+		if (name == NULL || sscanf(name, "event_p%4d%2d%2d", &y, &m, &d) != 3)
+			continue;
+		day = date2j(y, m, d) - POSTGRES_EPOCH_JDATE;
+		if (partition_start_time(day + 1) <= before)
+			drop_partition(rsinfo, parent, relid, name, day);
+	}
+}
+
+PG_FUNCTION_INFO_V1(meter_maintain);
+
+Datum
+meter_maintain(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	OwnerScope	scope;
+	TimestampTz now = GetCurrentTimestamp();
+
+	PreventCommandIfReadOnly("meter_maintain()");
+	PreventCommandIfParallelMode("meter_maintain()");
+	InitMaterializedSRF(fcinfo, 0);
+	owner_begin(&scope);
+	make_partitions(rsinfo);
+	delete_expired(rsinfo, "idempotency_key",
+				   "DELETE FROM meter.idempotency_key WHERE seen_at < $1",
+				   now - setting_dedup_window * USECS_PER_MINUTE);
+	if (setting_retention > 0)
+	{
+		TimestampTz before = now - setting_retention * USECS_PER_MINUTE;
+
+		delete_expired(rsinfo, "rejected_event",
+					   "DELETE FROM meter.rejected_event WHERE rejected_at < $1",
+					   before);
+		/* last, since its locks are held to commit */
+		drop_partitions(rsinfo, before);
+	}
+	owner_end(&scope);
+	return (Datum) 0;
+}

@@ -1,0 +1,10 @@
+-- maintain.sql: partitions and what has expired
+
+CREATE FUNCTION @extschema@.meter_maintain(
+	OUT action text,
+	OUT object text,
+	OUT detail text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.meter_maintain() IS
+'Make the partitions of the days and months to come, drop partitions of meter.event past meter.retention that every consumer has read, and delete idempotency keys past meter.dedup_window and refused events past meter.retention. Returns what was done; run it daily. A partition that is in use (busy) or not yet read (unread) is left for the next run';

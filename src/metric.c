@@ -1,0 +1,195 @@
+/*
+ * metric.c
+ *		The registry of metrics, cached in each backend.
+ *
+ * Every tracked event asks whether its metric is known and which quantities
+ * it allows, so the rows of meter.metric are cached by name.  A statement
+ * trigger on the table sends a relation cache invalidation, which reaches
+ * every backend at the latest with its next lock on a table and empties the
+ * cache there; the same happens in the writing session itself, also when its
+ * transaction rolls back.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+#include "metric.h"
+#include "owner.h"
+#include "setting.h"
+
+static HTAB *metric_cache = NULL;
+static MemoryContext metric_context = NULL;
+static Oid	metric_relid = InvalidOid;
+
+/* Counts invalidations, to notice one that arrives while a row is read. */
+static uint64 metric_generation = 0;
+
+static void
+metric_forget(Datum arg, Oid relid)
+{
+	if (OidIsValid(relid) && relid != metric_relid)
+		return;
+	metric_generation++;
+	metric_cache = NULL;
+	metric_relid = InvalidOid;
+	if (metric_context != NULL)
+		MemoryContextReset(metric_context);
+}
+
+void
+metric_init(void)
+{
+	CacheRegisterRelcacheCallback(metric_forget, (Datum) 0);
+}
+
+static void
+metric_make_cache(void)
+{
+	HASHCTL		ctl;
+
+	/* may process invalidations, so it goes first */
+	Oid			relid = owner_relation("metric");
+
+	if (metric_context == NULL)
+		metric_context = AllocSetContextCreate(CacheMemoryContext,
+											   "meter metrics",
+											   ALLOCSET_SMALL_SIZES);
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = METRIC_MAX_LENGTH + 1;
+	ctl.entrysize = sizeof(Metric);
+	ctl.hcxt = metric_context;
+	metric_cache = hash_create("meter metrics", 64, &ctl,
+							   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	metric_relid = relid;
+}
+
+/*
+ * Fill a metric from the row SPI has just read, strings in context.
+ */
+static void
+metric_from_row(Metric *metric, HeapTuple row, TupleDesc desc,
+				MemoryContext context)
+{
+	bool		isnull;
+	Datum		dimensions;
+	Datum	   *values;
+	int			n;
+
+	metric->gauge = DatumGetBool(SPI_getbinval(row, desc, 1, &isnull));
+	metric->allow_negative = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
+	dimensions = SPI_getbinval(row, desc, 3, &isnull);
+	deconstruct_array(DatumGetArrayTypeP(dimensions), TEXTOID, -1, false,
+					  TYPALIGN_INT, &values, NULL, &n);
+	metric->ndimensions = Min(n, METRIC_MAX_DIMENSIONS);
+	for (int i = 0; i < metric->ndimensions; i++)
+		metric->dimensions[i] = MemoryContextStrdup(context,
+													TextDatumGetCString(values[i]));
+}
+
+/*
+ * The metric of this name (at most METRIC_MAX_LENGTH bytes), or NULL when it
+ * is not registered.  Valid until the next catalog access.
+ */
+const Metric *
+metric_lookup(const char *name)
+{
+	static SPIPlanPtr plan = NULL;
+	OwnerScope	scope;
+	Datum		args[1];
+	Metric	   *metric;
+	uint64		generation;
+
+	if (metric_cache != NULL)
+	{
+		metric = hash_search(metric_cache, name, HASH_FIND, NULL);
+		if (metric != NULL)
+			return metric;
+	}
+
+	owner_begin(&scope);
+	owner_plan(&plan,
+			   "SELECT kind = 'gauge', allow_negative, "
+			   "       ARRAY(SELECT d FROM pg_catalog.unnest(dimensions) AS d "
+			   "             ORDER BY pg_catalog.octet_length(d), d COLLATE \"C\") "
+			   "FROM meter.metric WHERE metric = $1",
+			   1, (Oid[]) {TEXTOID});
+	args[0] = CStringGetTextDatum(name);
+
+	/*
+	 * Reading may itself bring an invalidation; then read again, so that what
+	 * is cached is never older than what the invalidation announced.
+	 */
+	do
+	{
+		if (metric_cache == NULL)
+			metric_make_cache();
+		generation = metric_generation;
+		if (SPI_execute_plan(plan, args, NULL, false, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not read meter.metric");
+	} while (generation != metric_generation || metric_cache == NULL);
+
+	if (SPI_processed == 0)
+		metric = NULL;
+	else
+	{
+		Metric		filled;
+
+		memset(&filled, 0, sizeof(filled));
+		metric_from_row(&filled, SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+						metric_context);
+		strlcpy(filled.name, name, sizeof(filled.name));
+		metric = hash_search(metric_cache, name, HASH_ENTER, NULL);
+		*metric = filled;
+	}
+	owner_end(&scope);
+	return metric;
+}
+
+/*
+ * Register a metric on first use, as a counter.  Rolls back with the caller.
+ * Returns NULL when meter.max_metrics is reached.
+ */
+const Metric *
+metric_register(const char *name)
+{
+	static SPIPlanPtr plan = NULL;
+	OwnerScope	scope;
+	Datum		args[2];
+
+	owner_begin(&scope);
+	owner_plan(&plan,
+			   "INSERT INTO meter.metric (metric) "
+			   "SELECT $1 WHERE (SELECT pg_catalog.count(*) FROM meter.metric) < $2 "
+			   "ON CONFLICT (metric) DO NOTHING",
+			   2, (Oid[]) {TEXTOID, INT4OID});
+	args[0] = CStringGetTextDatum(name);
+	args[1] = Int32GetDatum(setting_max_metrics);
+	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not register a metric");
+	owner_end(&scope);
+	return metric_lookup(name);
+}
+
+PG_FUNCTION_INFO_V1(meter_metric_changed);
+
+/*
+ * Statement trigger of meter.metric: make every backend read it again.
+ */
+Datum
+meter_metric_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager",
+						"meter_metric_changed")));
+	CacheInvalidateRelcacheByRelid(RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation));
+	return PointerGetDatum(NULL);
+}

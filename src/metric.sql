@@ -1,0 +1,42 @@
+-- metric.sql: the registry of metrics
+
+CREATE TABLE meter.metric (
+	metric text COLLATE "C" NOT NULL
+		CONSTRAINT metric_name_check CHECK (octet_length(metric) BETWEEN 1 AND 64
+			AND metric !~ '[[:cntrl:]]' AND metric ~ '[^ ]'),
+	kind text NOT NULL DEFAULT 'counter'
+		CONSTRAINT metric_kind_check CHECK (kind = ANY (ARRAY['counter', 'gauge'])),
+	unit text,
+	dimensions text[] NOT NULL DEFAULT '{}'
+		CONSTRAINT metric_dimensions_check CHECK (
+			cardinality(dimensions) <= 8
+			AND array_position(dimensions, NULL) IS NULL
+			AND array_position(dimensions, '') IS NULL
+			AND octet_length(array_to_string(dimensions, '')) <= 512),
+	allow_negative boolean NOT NULL DEFAULT false,
+	description text,
+	created_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (metric)
+);
+COMMENT ON TABLE meter.metric IS
+'What can be metered: one row per metric; unless meter.strict_metrics is on, a metric is registered as a counter when it is first used';
+COMMENT ON COLUMN meter.metric.metric IS 'name, at most 64 bytes';
+COMMENT ON COLUMN meter.metric.kind IS
+'counter: quantities add up; gauge: each quantity is a level that holds until the next sample';
+COMMENT ON COLUMN meter.metric.unit IS 'unit of the quantity, for people';
+COMMENT ON COLUMN meter.metric.dimensions IS
+'keys of an event''s metadata by which usage is grouped, at most 8';
+COMMENT ON COLUMN meter.metric.allow_negative IS 'whether a quantity may be below zero';
+COMMENT ON COLUMN meter.metric.description IS 'what is counted, for people';
+COMMENT ON COLUMN meter.metric.created_at IS 'when the metric was registered';
+
+CREATE FUNCTION @extschema@.meter_metric_changed() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.meter_metric_changed() IS
+'Trigger of meter.metric: makes every session read the registry again';
+
+CREATE TRIGGER metric_changed
+AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON meter.metric
+FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_metric_changed();
+
+SELECT pg_catalog.pg_extension_config_dump('meter.metric', '');

@@ -1,0 +1,107 @@
+/*
+ * schedule.c
+ *		meter_schedule(): background jobs, run by pg_cron.
+ *
+ * Everything runs as the calling user, since pg_cron runs a job as the user
+ * who registered it.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+
+typedef struct Job
+{
+	const char *name;
+	const char *command;		/* %s stands for the functions' schema */
+} Job;
+
+/* In the order of meter_schedule's arguments. */
+static const Job jobs[] = {
+	{"meter rollup", "SELECT %1$s.meter_flush(); SELECT %1$s.meter_rollup()"},
+	{"meter maintain", "SELECT %1$s.meter_maintain()"},
+};
+
+static void
+require_pg_cron(void)
+{
+	const char *cron_database;
+
+	if (OidIsValid(get_extension_oid("pg_cron", true)))
+		return;
+	cron_database = GetConfigOption("cron.database_name", true, false);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("extension \"pg_cron\" is not installed in this database"),
+			 cron_database == NULL ?
+			 errhint("Add pg_cron to \"shared_preload_libraries\", set \"cron.database_name\" to \"%s\", restart the server and run CREATE EXTENSION pg_cron. Or let any other scheduler call meter_flush(), meter_rollup() and meter_maintain().",
+					 get_database_name(MyDatabaseId)) :
+			 errhint("pg_cron runs in database \"%s\". Run CREATE EXTENSION pg_cron here if that is this database; otherwise set \"cron.database_name\", or schedule meter_flush(), meter_rollup() and meter_maintain() there with cron.schedule_in_database().",
+					 cron_database)));
+}
+
+PG_FUNCTION_INFO_V1(meter_schedule);
+
+Datum
+meter_schedule(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const char *schema = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	require_pg_cron();
+	for (int i = 0; i < lengthof(jobs); i++)
+	{
+		Oid			types[3] = {TEXTOID, TEXTOID, TEXTOID};
+		Datum		values[3];
+		bool		nulls[3] = {false, false, false};
+
+		values[0] = CStringGetTextDatum(jobs[i].name);
+		values[1] = PG_GETARG_DATUM(i);
+		values[2] = CStringGetTextDatum(psprintf(jobs[i].command,
+												 quote_identifier(schema)));
+		if (SPI_execute_with_args("SELECT cron.schedule($1, $2, $3)",
+								  3, types, values, NULL, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not schedule a job");
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	SPI_finish();
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(meter_unschedule);
+
+Datum
+meter_unschedule(PG_FUNCTION_ARGS)
+{
+	int32		removed = 0;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	require_pg_cron();
+	for (int i = 0; i < lengthof(jobs); i++)
+	{
+		Oid			type = TEXTOID;
+		Datum		name = CStringGetTextDatum(jobs[i].name);
+
+		if (SPI_execute_with_args("SELECT cron.unschedule(j.jobid) FROM cron.job AS j "
+								  "WHERE j.jobname OPERATOR(pg_catalog.=) $1 "
+								  "AND j.username OPERATOR(pg_catalog.=) CURRENT_USER",
+								  1, &type, &name, NULL, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not remove a job");
+		removed += SPI_processed;
+	}
+	SPI_finish();
+	PG_RETURN_INT32(removed);
+}

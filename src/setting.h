@@ -1,0 +1,19 @@
+/*
+ * setting.h
+ *		The meter.* configuration parameters, defined in setting.c.
+ */
+#ifndef METER_SETTING_H
+#define METER_SETTING_H
+
+extern int	setting_retention;	/* minutes, 0 = for ever */
+extern int	setting_dedup_window;	/* minutes */
+extern int	setting_max_future_skew;	/* seconds */
+extern int	setting_max_groups_per_hour;
+extern int	setting_max_metrics;
+extern int	setting_rollup_work_mem;	/* kB */
+extern bool setting_strict_metrics;
+extern bool setting_normalize_endpoints;
+
+extern void setting_define(void);
+
+#endif							/* METER_SETTING_H */

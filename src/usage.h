@@ -1,0 +1,221 @@
+/*
+ * usage.h
+ *		Aggregating events into rows of usage.
+ *
+ * usage.c		the scan, and groups by hour (meter.usage_hourly)
+ * usage_user.c	groups by user and day (meter.usage_user_daily)
+ * fold.c		the cap on groups per tenant and hour
+ */
+#ifndef METER_USAGE_H
+#define METER_USAGE_H
+
+#include "access/tupdesc.h"
+#include "core/sketch.h"
+#include "keymap.h"
+#include "metric.h"
+#include "total.h"
+#include "users.h"
+#include "utils/date.h"
+#include "utils/jsonb.h"
+#include "utils/tuplestore.h"
+
+/* A sample of a gauge. */
+typedef struct UsageSample
+{
+	TimestampTz at;
+	int64		seq;
+	Numeric		level;
+} UsageSample;
+
+/* A row of meter.usage_hourly in the making. */
+typedef struct UsageHour
+{
+	PackedKey	key;			/* tenant, hour, metric, service, endpoint,
+								 * method, dims */
+	TimestampTz hour;
+	bool		gauge;
+	bool		kept;			/* scratch of fold.c */
+	int64		events;
+	int64		errors;
+	int64		errors_4xx;
+	int64		errors_5xx;
+	int64		errors_429;
+	int64		folded;
+	TimestampTz first_at;
+	TimestampTz last_at;
+	int64		first_seq;
+	int64		last_seq;
+	Total		quantity;
+	Numeric		min;
+	Numeric		max;
+	Numeric		first;
+	Numeric		last;
+	Total		cost;
+	Users		users;
+	UsageSample *samples;		/* of a gauge */
+	int			nsamples;
+	int			max_samples;
+	Sketch		latency;
+} UsageHour;
+
+/* A row of meter.usage_user_daily in the making. */
+typedef struct UsageUserDay
+{
+	PackedKey	key;			/* tenant, day, metric, user_id */
+	int64		hash;			/* users_hash() of the user */
+	int64		events;
+	int64		errors;
+	TimestampTz first_at;
+	TimestampTz last_at;
+	Total		quantity;
+	Total		cost;
+} UsageUserDay;
+
+/* A tenant's hour that must be computed anew from the events. */
+typedef struct UsageDirty
+{
+	text	   *tenant;
+	TimestampTz hour;
+	bool		corrected;		/* by an amendment; else a gauge's samples
+								 * came out of order */
+} UsageDirty;
+
+/* An event as the scan reads it. */
+typedef struct UsageEvent
+{
+	int64		seq;
+	TimestampTz at;
+	struct varlena *tenant;
+	struct varlena *metric;
+	PackedNumeric *quantity;
+	struct varlena *service;
+	struct varlena *endpoint;
+	struct varlena *method;
+	struct varlena *user_id;
+	PackedNumeric *cost;
+	int32		status;			/* 0 if none */
+	bool		failed;			/* has an error message */
+	bool		has_latency;
+	float8		latency_ms;
+} UsageEvent;
+
+/*
+ * Texts of the "C" collation are equal when their bytes are.
+ */
+static inline bool
+usage_same_text(const text *a, const text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+typedef struct Usage Usage;
+
+/* Called when the groups take more memory than meter.rollup_work_mem. */
+typedef void (*UsageFull) (Usage *usage, void *arg);
+
+struct Usage
+{
+	MemoryContext context;		/* of what outlives the groups */
+	MemoryContext group_context;	/* of the groups and their content */
+	MemoryContext event_context;	/* of one event */
+	Oid			function;		/* one of ours, to find their schema */
+	bool		want_hours;
+	bool		want_users;
+	bool		keep_dirty;		/* collect corrected hours */
+	keymap_hash *hours;
+	keymap_hash *user_days;
+	KeyBuffer	hour_key;
+	KeyBuffer	user_key;
+	UsersLibrary users_library;
+	Metric		metric;			/* of the last event; name is empty at first */
+	bool		metric_known;
+	Jsonb	   *no_dims;		/* {} */
+	int64		events;			/* read by the scans */
+	UsageDirty *dirty;
+	int			ndirty;
+	int			max_dirty;
+	UsageFull	full;
+	void	   *full_arg;
+};
+
+/* What a scan must select, from meter.event or one of its partitions. */
+#define USAGE_COLUMNS \
+	"seq, at, tenant, metric, quantity, service, endpoint, method, status, " \
+	"latency_ms, user_id, cost, metadata, error_message IS NOT NULL, " \
+	"corrects IS NOT NULL, superseded_by IS NOT NULL"
+
+extern Usage *usage_begin(Oid function);
+extern void usage_reset(Usage *usage);
+extern void usage_scan(Usage *usage, const char *query, int nargs, Oid *types,
+					   Datum *values, bool read_only);
+extern void usage_mark_dirty(Usage *usage, text *tenant, TimestampTz hour,
+							 bool corrected);
+extern void usage_put_hours(Usage *usage, Tuplestorestate *store,
+							TupleDesc desc);
+extern UsageHour **usage_sorted_hours(Usage *usage, int *n);
+extern UsageHour *usage_hour_group(Usage *usage, const KeyBuffer *key);
+extern void usage_hour_merge(UsageHour *group, UsageHour *other);
+
+/* A gauge's level integrated over time, in units of 1 s. */
+extern Numeric usage_level_seconds(UsageHour *group);
+
+/* usage_user.c */
+extern UsageUserDay *usage_user_add(Usage *usage, const UsageEvent *event,
+									bool is_error);
+extern void usage_put_user_days(Usage *usage, Tuplestorestate *store,
+								TupleDesc desc);
+
+/* fold.c */
+extern void usage_fold(Usage *usage);
+
+/* Columns of meter.usage_hourly, in the order of usage.sql. */
+enum
+{
+	USAGE_HOUR,
+	USAGE_TENANT,
+	USAGE_METRIC,
+	USAGE_SERVICE,
+	USAGE_ENDPOINT,
+	USAGE_METHOD,
+	USAGE_DIMS,
+	USAGE_EVENTS,
+	USAGE_SUCCESSES,
+	USAGE_ERRORS,
+	USAGE_ERRORS_4XX,
+	USAGE_ERRORS_5XX,
+	USAGE_ERRORS_429,
+	USAGE_FOLDED,
+	USAGE_FIRST_AT,
+	USAGE_LAST_AT,
+	USAGE_QUANTITY,
+	USAGE_QUANTITY_MIN,
+	USAGE_QUANTITY_MAX,
+	USAGE_QUANTITY_FIRST,
+	USAGE_QUANTITY_LAST,
+	USAGE_QUANTITY_SECONDS,
+	USAGE_COST,
+	USAGE_LATENCY,
+	USAGE_USERS,
+	USAGE_HOURLY_COLUMNS
+};
+
+static inline TimestampTz
+usage_hour_of(TimestampTz at)
+{
+	TimestampTz rest = at % USECS_PER_HOUR;
+
+	return at - (rest < 0 ? rest + USECS_PER_HOUR : rest);
+}
+
+/*
+ * Errors are statuses of 400 and more; without a status (calls that are not
+ * HTTP) an error message tells.
+ */
+static inline bool
+usage_is_error(const UsageEvent *event)
+{
+	return event->status >= 400 || (event->status == 0 && event->failed);
+}
+
+#endif							/* METER_USAGE_H */
