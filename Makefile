@@ -25,6 +25,7 @@ OBJS = \
 	src/batch.o \
 	src/correct.o \
 	src/dimension.o \
+	src/element.o \
 	src/endpoint.o \
 	src/event.o \
 	src/flush.o \
@@ -48,6 +49,7 @@ OBJS = \
 	src/total.o \
 	src/track.o \
 	src/usage.o \
+	src/usage_hour.o \
 	src/usage_user.o \
 	src/users.o \
 	src/writer.o
@@ -132,8 +134,10 @@ $(OBJS): $(wildcard src/*.h src/core/*.h) Makefile meter.control
 meter.so: src/exports.map
 
 # ---------------------------------------------------------------------------
-# The pure core's unit tests and fuzzers: no server, all checks of the
-# compiler.  A test that finds a fault ends at once.
+# The pure core's unit tests and fuzzers: no server, and the compiler's checks
+# while they run.  A test that finds a fault ends at once.
+
+SANITIZE ?= address,undefined
 
 UNIT = $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/test_*.c))
 FUZZ = $(patsubst test/unit/%.c,build/fuzz/%,$(wildcard test/unit/fuzz_*.c))
@@ -155,7 +159,6 @@ fuzz: $(FUZZ)
 
 # One set of rules for both: $(1) is the directory in build/, $(2) the programs,
 # $(3) the compiler, $(4) its sanitizers, $(5) what linking needs besides.
-comma := ,
 define check_rules
 build/$(1)/%.o: src/core/%.c $$(CHECK_DEPS)
 	@mkdir -p $$(@D)
@@ -166,10 +169,9 @@ build/$(1)/%.o: test/unit/%.c $$(CHECK_DEPS)
 $(2): build/$(1)/%: build/$(1)/%.o $$(addprefix build/$(1)/,$$(CHECK_CORE))
 	$(3) $$(CHECK_CFLAGS) $(4) -o $$@ $$^ $(5) -lm
 endef
-$(eval $(call check_rules,unit,$$(UNIT),$$(CC),\
-	-fsanitize=address$$(comma)undefined,-lcmocka))
+$(eval $(call check_rules,unit,$$(UNIT),$$(CC),-fsanitize=$$(SANITIZE),-lcmocka))
 $(eval $(call check_rules,fuzz,$$(FUZZ),$$(FUZZ_CC),\
-	-fsanitize=fuzzer-no-link$$(comma)address$$(comma)undefined,-fsanitize=fuzzer))
+	-fsanitize=fuzzer-no-link -fsanitize=$$(SANITIZE),-fsanitize=fuzzer))
 .SECONDARY:
 
 # ---------------------------------------------------------------------------

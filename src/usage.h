@@ -2,7 +2,8 @@
  * usage.h
  *		Aggregating events into rows of usage.
  *
- * usage.c		the scan, and groups by hour (meter.usage_hourly)
+ * usage.c		the scan of the events
+ * usage_hour.c	groups by hour (meter.usage_hourly)
  * usage_user.c	groups by user and day (meter.usage_user_daily)
  * fold.c		the cap on groups per tenant and hour
  */
@@ -151,14 +152,15 @@ extern void usage_scan(Usage *usage, const char *query, int nargs, Oid *types,
 					   Datum *values, bool read_only);
 extern void usage_mark_dirty(Usage *usage, text *tenant, TimestampTz hour,
 							 bool corrected);
+
+/* usage_hour.c */
+extern void usage_hour_add(Usage *usage, const UsageEvent *event, Jsonb *dims,
+						   bool is_error, const UsageUserDay *user_day);
 extern void usage_put_hours(Usage *usage, Tuplestorestate *store,
 							TupleDesc desc);
 extern UsageHour **usage_sorted_hours(Usage *usage, int *n);
 extern UsageHour *usage_hour_group(Usage *usage, const KeyBuffer *key);
 extern void usage_hour_merge(UsageHour *group, UsageHour *other);
-
-/* A gauge's level integrated over time, in units of 1 s. */
-extern Numeric usage_level_seconds(UsageHour *group);
 
 /* usage_user.c */
 extern UsageUserDay *usage_user_add(Usage *usage, const UsageEvent *event,

@@ -392,7 +392,7 @@ shape_end(Scan *scan, size_t start)
 		return sk_end(scan, start);
 
 	/* Words that begin like sk_, rk_, whsec_, ghp_, github_, glpat-, xox, AIza. */
-	if (memchr("khlIo", p[1], 5) == NULL)
+	if (memchr("khliIo", p[1], 6) == NULL)
 		return 0;
 	for (size_t i = 0; i < COUNT(shapes); i++)
 	{
