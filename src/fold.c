@@ -104,7 +104,7 @@ fold_count_existing(FoldRun *runs, int nruns)
 			   "SELECT n.i, (SELECT pg_catalog.count(*) FROM meter.usage_hourly AS u "
 			   "             WHERE u.tenant = n.tenant AND u.hour = n.hour) "
 			   "FROM unnest($1, $2) WITH ORDINALITY AS n(tenant, hour, i)",
-			   2, (Oid[]) {TEXTARRAYOID, TIMESTAMPTZARRAYOID});
+			   2, TEXTARRAYOID, TIMESTAMPTZARRAYOID);
 	args[0] = PointerGetDatum(construct_array(tenants, nruns, TEXTOID, -1, false,
 											  TYPALIGN_INT));
 	args[1] = PointerGetDatum(construct_array(hours, nruns, TIMESTAMPTZOID, 8,
@@ -140,7 +140,7 @@ fold_keep_existing(Usage *usage, const FoldRun *run)
 	owner_plan(&plan,
 			   "SELECT metric, service, endpoint, method, dims FROM meter.usage_hourly "
 			   "WHERE tenant = $1 AND hour = $2",
-			   2, (Oid[]) {TEXTOID, TIMESTAMPTZOID});
+			   2, TEXTOID, TIMESTAMPTZOID);
 	args[0] = PointerGetDatum(run->tenant);
 	args[1] = TimestampTzGetDatum(run->hour);
 	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_SELECT)

@@ -100,8 +100,8 @@ claim_first(KeyClaim *claims, int n)
 			   "SET seen_at = EXCLUDED.seen_at, at = EXCLUDED.at, repeats = 0 "
 			   "WHERE k.seen_at < $5 "
 			   "RETURNING tenant, key",
-			   5, (Oid[]) {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
-						   TIMESTAMPTZOID, TIMESTAMPTZOID});
+			   5, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
+						   TIMESTAMPTZOID, TIMESTAMPTZOID);
 	args[0] = PointerGetDatum(text_array(tenants, nfirst));
 	args[1] = PointerGetDatum(text_array(keys, nfirst));
 	args[2] = PointerGetDatum(construct_array(ats, nfirst, TIMESTAMPTZOID, 8,
@@ -159,7 +159,7 @@ count_repeats(KeyClaim *claims, int n)
 			   "FROM (SELECT u.tenant, u.key, pg_catalog.count(*) AS times "
 			   "      FROM unnest($1, $2) AS u(tenant, key) GROUP BY 1, 2) AS n "
 			   "WHERE k.tenant = n.tenant AND k.key = n.key",
-			   2, (Oid[]) {TEXTARRAYOID, TEXTARRAYOID});
+			   2, TEXTARRAYOID, TEXTARRAYOID);
 	args[0] = PointerGetDatum(text_array(tenants, nrepeats));
 	args[1] = PointerGetDatum(text_array(keys, nrepeats));
 	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_UPDATE)
@@ -181,11 +181,12 @@ idempotency_claim(Event *const *events, int nevents, Claim *result)
 	for (int i = 0; i < nevents; i++)
 	{
 		result[i] = CLAIM_FRESH;
-		if (events[i]->idempotency_key != NULL)
-			claims[n++] = (KeyClaim)
-		{
-			.event = events[i], .index = i
-		};
+		if (events[i]->idempotency_key == NULL)
+			continue;
+		claims[n].event = events[i];
+		claims[n].index = i;
+		claims[n].fresh = false;
+		n++;
 	}
 	if (n == 0)
 		return;

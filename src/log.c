@@ -119,7 +119,7 @@ log_close_writers(Log *log)
 				   "VALUES ($1, $2, $3, $4) "
 				   "ON CONFLICT (day) DO UPDATE "
 				   "SET events = p.events + EXCLUDED.events, last_seq = EXCLUDED.last_seq",
-				   4, (Oid[]) {DATEOID, INT8OID, INT8OID, INT8OID});
+				   4, DATEOID, INT8OID, INT8OID, INT8OID);
 		args[0] = DateADTGetDatum(day->day);
 		args[1] = Int64GetDatum(day->events);
 		args[2] = Int64GetDatum(day->first_seq);
@@ -179,7 +179,7 @@ log_supersede(Log *log, const Event *event, EventError *error)
 	owner_plan(&plan,
 			   "UPDATE meter.event SET superseded_by = $1 "
 			   "WHERE seq = $2 AND tenant = $3 AND at = $4 AND superseded_by IS NULL",
-			   4, (Oid[]) {INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID});
+			   4, INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID);
 	args[0] = Int64GetDatum(log->last_seq + 1);
 	args[1] = Int64GetDatum(event->corrects);
 	args[2] = PointerGetDatum(event->tenant);
@@ -276,7 +276,7 @@ log_end(Log *log)
 			   "INSERT INTO meter.log_position (last_seq, flushed_at) VALUES ($1, $2) "
 			   "ON CONFLICT (only_row) DO UPDATE "
 			   "SET last_seq = EXCLUDED.last_seq, flushed_at = EXCLUDED.flushed_at",
-			   2, (Oid[]) {INT8OID, TIMESTAMPTZOID});
+			   2, INT8OID, TIMESTAMPTZOID);
 	args[0] = Int64GetDatum(log->last_seq);
 	args[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_INSERT)

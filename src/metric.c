@@ -119,7 +119,7 @@ metric_lookup(const char *name)
 			   "       ARRAY(SELECT d FROM pg_catalog.unnest(dimensions) AS d "
 			   "             ORDER BY pg_catalog.octet_length(d), d COLLATE \"C\") "
 			   "FROM meter.metric WHERE metric = $1",
-			   1, (Oid[]) {TEXTOID});
+			   1, TEXTOID);
 	args[0] = CStringGetTextDatum(name);
 
 	/*
@@ -168,7 +168,7 @@ metric_register(const char *name)
 			   "INSERT INTO meter.metric (metric) "
 			   "SELECT $1 WHERE (SELECT pg_catalog.count(*) FROM meter.metric) < $2 "
 			   "ON CONFLICT (metric) DO NOTHING",
-			   2, (Oid[]) {TEXTOID, INT4OID});
+			   2, TEXTOID, INT4OID);
 	args[0] = CStringGetTextDatum(name);
 	args[1] = Int32GetDatum(setting_max_metrics);
 	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_INSERT)

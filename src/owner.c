@@ -22,6 +22,9 @@
 
 #include "owner.h"
 
+/* Most parameters of a prepared statement. */
+#define OWNER_MAX_ARGS 8
+
 /*
  * The OID of table "name" in schema meter.
  */
@@ -87,19 +90,25 @@ owner_end(OwnerScope *scope)
 /*
  * Must be called inside a scope, since the plan is made under its search_path.
  */
-SPIPlanPtr
-owner_plan(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types)
+void
+owner_plan(SPIPlanPtr *plan, const char *sql, int nargs,...)
 {
-	if (*plan == NULL)
-	{
-		SPIPlanPtr	made = SPI_prepare(sql, nargs, types);
+	Oid			types[OWNER_MAX_ARGS];
+	SPIPlanPtr	made;
+	va_list		args;
 
-		if (made == NULL)
-			elog(ERROR, "SPI_prepare failed: %s",
-				 SPI_result_code_string(SPI_result));
-		if (SPI_keepplan(made) != 0)
-			elog(ERROR, "SPI_keepplan failed");
-		*plan = made;
-	}
-	return *plan;
+	if (*plan != NULL)
+		return;
+	Assert(nargs <= OWNER_MAX_ARGS);
+	va_start(args, nargs);
+	for (int i = 0; i < nargs; i++)
+		types[i] = va_arg(args, Oid);
+	va_end(args);
+	made = SPI_prepare(sql, nargs, types);
+	if (made == NULL)
+		elog(ERROR, "SPI_prepare failed: %s",
+			 SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(made) != 0)
+		elog(ERROR, "SPI_keepplan failed");
+	*plan = made;
 }

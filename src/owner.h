@@ -20,8 +20,7 @@ extern void owner_end(OwnerScope *scope);
 
 extern Oid	owner_relation(const char *name);
 
-/* Prepare sql once per session in *plan (kept), with nargs types. */
-extern SPIPlanPtr owner_plan(SPIPlanPtr *plan, const char *sql,
-							 int nargs, Oid *types);
+/* Prepare sql once per session in *plan, with nargs parameters of types Oid. */
+extern void owner_plan(SPIPlanPtr *plan, const char *sql, int nargs,...);
 
 #endif							/* METER_OWNER_H */

@@ -33,7 +33,7 @@ reject_store(RejectSource source, const EventError *error, text *tenant,
 			   "       (rejected_at, source, sqlstate, reason, tenant, event) "
 			   "VALUES (pg_catalog.clock_timestamp(), $1, $2, $3, pg_catalog.left($4, 128), "
 			   "        coalesce($5, '{}'))",
-			   5, (Oid[]) {TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID});
+			   5, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID);
 	args[0] = CStringGetTextDatum(source == REJECT_INBOX ? "inbox" : "batch");
 	args[1] = CStringGetTextDatum(unpack_sql_state(error->sqlstate));
 	args[2] = CStringGetTextDatum(event_reason(error));

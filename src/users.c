@@ -26,8 +26,9 @@
 #define USERS_FEW 48
 
 static void
-lookup(FmgrInfo *info, char *schema, char *name, int nargs, const Oid *args)
+lookup(FmgrInfo *info, char *schema, char *name, int nargs, Oid arg1, Oid arg2)
 {
+	Oid			args[2] = {arg1, arg2};
 	Oid			function = LookupFuncName(list_make2(makeString(schema),
 													 makeString(name)),
 										  nargs, args, false);
@@ -51,10 +52,10 @@ users_library(UsersLibrary *library, Oid hll_type)
 	ReleaseSysCache(tuple);
 
 	lookup(&library->hash_text, schema, "hll_hash_text", 2,
-		   (Oid[]) {TEXTOID, INT4OID});
-	lookup(&library->empty, schema, "hll_empty", 0, NULL);
+		   TEXTOID, INT4OID);
+	lookup(&library->empty, schema, "hll_empty", 0, InvalidOid, InvalidOid);
 	hash_type = get_func_rettype(library->hash_text.fn_oid);
-	lookup(&library->add, schema, "hll_add", 2, (Oid[]) {hll_type, hash_type});
+	lookup(&library->add, schema, "hll_add", 2, hll_type, hash_type);
 }
 
 /*

@@ -771,6 +771,9 @@ find_value(Scan *scan, size_t start, size_t end, Range *found)
 			return find_in_brackets(scan, from, found);
 		if (pem_header_end(scan, from) > 0)
 			return false;		/* it has a rule of its own */
+		if (length - from > MASK_LENGTH &&
+			memcmp(text + from, SECRET_MASK "@", MASK_LENGTH + 1) == 0)
+			return false;		/* the password of a://token:***@host */
 		found->from = skip_scheme(scan, from, &single);
 		if (colon && !single && is_header(text + start, end - start))
 			found->to = line_end(scan, found->from,
@@ -921,8 +924,10 @@ find_password(Scan *scan, size_t position)
 	}
 	if (colon > 0 && at > colon + 1)
 	{
-		scan->password.from = colon + 1;
-		scan->password.to = at;
+		Range		password = {colon + 1, at};
+
+		if (!has_mask(scan, password))
+			scan->password = password;
 	}
 }
 
@@ -1016,9 +1021,7 @@ find_next(Scan *scan, Range *found)
 			scan->password.to = 0;
 			scan->position = password.to;
 			*found = password;
-			if (!has_mask(scan, password))
-				return true;
-			continue;
+			return true;
 		}
 		if (is_found && scan->position >= password.from)
 			scan->password.to = 0;
