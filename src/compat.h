@@ -16,6 +16,16 @@
 #error "meter needs PostgreSQL 15 or later"
 #endif
 
+/* 16 moved the macros of varlena types out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 18 has a keyword for functions that do not return, in front of them. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /*
  * Soft errors of type input functions came with 16 (ereturn); before, bad
  * input throws.

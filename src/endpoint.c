@@ -11,9 +11,11 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "core/endpoint.h"
 
 PG_FUNCTION_INFO_V1(meter_normalize_endpoint);
+
 Datum
 meter_normalize_endpoint(PG_FUNCTION_ARGS)
 {

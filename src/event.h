@@ -5,6 +5,7 @@
 #ifndef METER_EVENT_H
 #define METER_EVENT_H
 
+#include "compat.h"
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
@@ -68,7 +69,7 @@ extern bool event_check(Event *event, EventError *error);
 extern bool event_check_age(const Event *event, EventError *error);
 extern bool event_refuse(EventError *error, int sqlstate, char *message,
 						 char *detail, char *hint);
-extern void event_throw(const EventError *error) pg_attribute_noreturn();
+pg_noreturn extern void event_throw(const EventError *error);
 extern char *event_reason(const EventError *error);
 
 #endif							/* METER_EVENT_H */

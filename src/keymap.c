@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "keymap.h"
 
 #define SH_PREFIX keymap

@@ -5,6 +5,7 @@
 #ifndef METER_TOTAL_H
 #define METER_TOTAL_H
 
+#include "compat.h"
 #include "utils/numeric.h"
 
 /*
