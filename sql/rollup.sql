@@ -104,7 +104,7 @@ SELECT bool_and(h.users = r.users), count(*) FROM
 	AND h.method IS NOT DISTINCT FROM r.method;
 
 -- a partition a month
-SELECT tableoid::regclass, sum(events) FROM meter.usage_hourly GROUP BY 1 ORDER BY 1::text;
+SELECT tableoid::regclass, sum(events) FROM meter.usage_hourly GROUP BY 1 ORDER BY tableoid::regclass::text COLLATE "C";
 SELECT name, last_seq FROM meter.consumer;
 
 -- a rollup that rolls back has not happened

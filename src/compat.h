@@ -11,6 +11,7 @@
 #include "access/genam.h"
 #include "executor/executor.h"
 #include "utils/datetime.h"
+#include "utils/jsonb.h"
 
 #if PG_VERSION_NUM < 150000
 #error "meter needs PostgreSQL 15 or later"
@@ -71,6 +72,27 @@ compat_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot,
 									NIL));
 #endif
 }
+
+/*
+ * 19 keeps the result of building a jsonb in the state, where before it was
+ * the return value of each step.
+ */
+#if PG_VERSION_NUM >= 190000
+#define compat_push_jsonb pushJsonbValue
+#else
+typedef struct JsonbInState
+{
+	JsonbParseState *parseState;
+	JsonbValue *result;
+} JsonbInState;
+
+static inline void
+compat_push_jsonb(JsonbInState *state, JsonbIteratorToken token,
+				  JsonbValue *value)
+{
+	state->result = pushJsonbValue(&state->parseState, token, value);
+}
+#endif
 
 /* DecodeDateTime got an argument for details of errors with 16. */
 static inline int

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
+#include "compat.h"
 #include "dimension.h"
 
 /*
@@ -21,8 +22,8 @@
 Jsonb *
 dimension_extract(const Metric *metric, Jsonb *metadata)
 {
-	JsonbParseState *state = NULL;
-	JsonbValue *object;
+	JsonbInState state = {0};
+	bool		any = false;
 
 	if (metric == NULL || metric->ndimensions == 0 || metadata == NULL)
 		return NULL;
@@ -52,16 +53,17 @@ dimension_extract(const Metric *metric, Jsonb *metadata)
 			default:
 				continue;
 		}
-		if (state == NULL)
-			pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		if (!any)
+			compat_push_jsonb(&state, WJB_BEGIN_OBJECT, NULL);
+		any = true;
 		key.type = jbvString;
 		key.val.string.val = name;
 		key.val.string.len = strlen(name);
-		pushJsonbValue(&state, WJB_KEY, &key);
-		pushJsonbValue(&state, WJB_VALUE, value);
+		compat_push_jsonb(&state, WJB_KEY, &key);
+		compat_push_jsonb(&state, WJB_VALUE, value);
 	}
-	if (state == NULL)
+	if (!any)
 		return NULL;
-	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbValueToJsonb(object);
+	compat_push_jsonb(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
 }

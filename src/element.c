@@ -312,7 +312,7 @@ key_is(const JsonbValue *key, const char *name)
  */
 typedef struct Extra
 {
-	JsonbParseState *state;
+	JsonbInState state;
 	bool		any;
 } Extra;
 
@@ -320,10 +320,10 @@ static void
 extra_add(Extra *extra, JsonbValue *key, JsonbValue *value)
 {
 	if (!extra->any)
-		pushJsonbValue(&extra->state, WJB_BEGIN_OBJECT, NULL);
+		compat_push_jsonb(&extra->state, WJB_BEGIN_OBJECT, NULL);
 	extra->any = true;
-	pushJsonbValue(&extra->state, WJB_KEY, key);
-	pushJsonbValue(&extra->state, WJB_VALUE, value);
+	compat_push_jsonb(&extra->state, WJB_KEY, key);
+	compat_push_jsonb(&extra->state, WJB_VALUE, value);
 }
 
 /*
@@ -417,9 +417,10 @@ read_cloudevent(Event *event, JsonbContainer *object, EventError *error)
 									 id->val.string.len, id->val.string.val));
 	if (extra.any)
 	{
-		Jsonb	   *others = JsonbValueToJsonb(pushJsonbValue(&extra.state,
-															  WJB_END_OBJECT, NULL));
+		Jsonb	   *others;
 
+		compat_push_jsonb(&extra.state, WJB_END_OBJECT, NULL);
+		others = JsonbValueToJsonb(extra.state.result);
 		if (event->metadata == NULL)
 			event->metadata = others;
 		else

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "core/secret.h"
 #include "secret.h"
 
@@ -90,7 +91,7 @@ mask_value(JsonbValue *v, bool of_secret_key)
 static bool
 walk(Jsonb *j, bool copy, JsonbValue **root)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbIterator *it = JsonbIteratorInit(&j->root);
 	JsonbIteratorToken token;
 	JsonbValue	v;
@@ -113,7 +114,10 @@ walk(Jsonb *j, bool copy, JsonbValue **root)
 			of_secret_key = false;
 		}
 		if (copy)
-			*root = pushJsonbValue(&state, token, holds ? &v : NULL);
+		{
+			compat_push_jsonb(&state, token, holds ? &v : NULL);
+			*root = state.result;
+		}
 		else if (masked)
 			return true;
 	}

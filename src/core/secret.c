@@ -91,7 +91,11 @@ typedef struct Scan
 	size_t		length;
 	size_t		position;		/* what comes before is done */
 
-	/* The password of the URL that the scan is in; none if to is 0. */
+	/*
+	 * Of the URL that the scan is in or behind: where the part with user and
+	 * host ends, and the password in it; none if password.to is 0.
+	 */
+	size_t		authority_end;
 	Range		password;
 
 	/*
@@ -141,18 +145,6 @@ is_mask(const Scan *scan, Range range)
 {
 	return range.to - range.from == MASK_LENGTH &&
 		memcmp(scan->text + range.from, SECRET_MASK, MASK_LENGTH) == 0;
-}
-
-/* Is there a mask in the range? */
-static bool
-has_mask(const Scan *scan, Range range)
-{
-	for (size_t i = range.from; i + MASK_LENGTH <= range.to; i++)
-	{
-		if (memcmp(scan->text + i, SECRET_MASK, MASK_LENGTH) == 0)
-			return true;
-	}
-	return false;
 }
 
 /* ---------------------------------------------------------------------- */
@@ -894,9 +886,9 @@ find_basic(const Scan *scan, size_t value, Range *found)
 /* URLs. */
 
 /*
- * The scheme of a URL ends at position: remember where its password is.  A
- * user name with other characters than are allowed, or a password with a mask
- * in it, is taken for masked.
+ * The scheme of a URL ends at position: remember where its password is, and
+ * where the search for it ended.  A user name with other characters than are
+ * allowed, as a masked one has, is none.
  */
 static void
 find_password(Scan *scan, size_t position)
@@ -905,6 +897,8 @@ find_password(Scan *scan, size_t position)
 	size_t		i = position + 3;
 	size_t		colon = 0;
 	size_t		at = 0;
+	bool		valid = true;
+	Range		password;
 
 	for (; i < scan->length; i++)
 	{
@@ -920,15 +914,13 @@ find_password(Scan *scan, size_t position)
 			colon = i;
 		else if (colon == 0 && !(CLASS(c) & NAME) && c != '~' && c != '%' &&
 				 c != '+')
-			return;
+			valid = false;
 	}
-	if (colon > 0 && at > colon + 1)
-	{
-		Range		password = {colon + 1, at};
-
-		if (!has_mask(scan, password))
-			scan->password = password;
-	}
+	scan->authority_end = i;
+	password.from = colon + 1;
+	password.to = at;
+	if (valid && colon > 0 && at > colon + 1 && !is_mask(scan, password))
+		scan->password = password;
 }
 
 /* ---------------------------------------------------------------------- */
@@ -991,6 +983,19 @@ find_at_name(Scan *scan, size_t start, Range *found)
 }
 
 /*
+ * A secret that begins before a URL's host ends does not go beyond it, since
+ * without the slash behind it another part of the text would be the host.
+ * Returns false if what remains is a mask.
+ */
+static bool
+clip(const Scan *scan, Range *found)
+{
+	if (found->from < scan->authority_end && found->to > scan->authority_end)
+		found->to = scan->authority_end;
+	return !is_mask(scan, *found);
+}
+
+/*
  * Find the next secret, and set the position to its end.
  */
 static bool
@@ -1006,10 +1011,14 @@ find_next(Scan *scan, Range *found)
 			start++;
 		if (start < scan->length && (password.to == 0 || start < password.from))
 		{
-			is_found = find_at_name(scan, start, found);
-			start = is_found ? found->from : scan->position;
-			if (is_found)
+			if (find_at_name(scan, start, found))
+			{
+				is_found = clip(scan, found);
+				start = found->from;
 				scan->position = found->to;
+			}
+			else
+				start = scan->position;
 		}
 
 		/*
