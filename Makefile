@@ -25,6 +25,7 @@ OBJS = \
 	src/batch.o \
 	src/correct.o \
 	src/dimension.o \
+	src/dirty.o \
 	src/element.o \
 	src/endpoint.o \
 	src/event.o \

@@ -22,7 +22,10 @@ SELECT * FROM meter_schedule();
 SELECT jobname, schedule, command, username = current_user AS mine FROM cron.job ORDER BY jobname;
 SELECT * FROM meter_schedule(rollup => '*/5 * * * *');
 SELECT jobname, schedule FROM cron.job ORDER BY jobname;
+-- newer versions of pg_cron add a hint
+\set VERBOSITY terse
 SELECT * FROM meter_schedule(rollup => 'now and then');
+\set VERBOSITY default
 SELECT jobname, schedule FROM cron.job ORDER BY jobname;
 SELECT meter_unschedule();
 SELECT count(*) FROM cron.job;

@@ -28,16 +28,6 @@
 	"error_message IS NOT NULL, false, false " \
 	"FROM meter.inbox WHERE validated AND corrects IS NULL"
 
-static bool
-is_dirty(Usage *usage, text *tenant, TimestampTz hour)
-{
-	for (int i = 0; i < usage->ndirty; i++)
-		if (usage->dirty[i].hour == hour &&
-			usage_same_text(usage->dirty[i].tenant, tenant))
-			return true;
-	return false;
-}
-
 /*
  * Return the rows, as (replaces, usage); only those of dirty hours when they
  * replace, and only the others when they do not.
@@ -55,8 +45,9 @@ return_rows(ReturnSetInfo *rsinfo, Usage *usage, Tuplestorestate *rows,
 
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
-		if (is_dirty(usage, DatumGetTextPP(slot->tts_values[USAGE_TENANT]),
-					 DatumGetTimestampTz(slot->tts_values[USAGE_HOUR])) != replaces)
+		if (dirty_has(&usage->dirty,
+					  DatumGetTextPP(slot->tts_values[USAGE_TENANT]),
+					  DatumGetTimestampTz(slot->tts_values[USAGE_HOUR])) != replaces)
 			continue;
 		values[0] = BoolGetDatum(replaces);
 		values[1] = ExecFetchSlotHeapTupleDatum(slot);
@@ -96,11 +87,11 @@ meter_usage_tail(PG_FUNCTION_ARGS)
 	return_rows(rsinfo, usage, rows, desc, false);
 	tuplestore_end(rows);
 
-	if (usage->ndirty > 0)
+	if (usage->dirty.n > 0)
 	{
 		usage_reset(usage);
 		usage->keep_dirty = false;
-		rollup_scan_dirty(usage, usage->dirty, usage->ndirty, upto, true);
+		rollup_scan_dirty(usage, &usage->dirty, USECS_PER_HOUR, upto, true);
 
 		/* of the inbox all is read, and the other hours are left out below */
 		usage_scan(usage, INBOX_QUERY, 0, NULL, NULL, true);

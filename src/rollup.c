@@ -37,6 +37,9 @@
 #define HOURS_RELATION "usage_batch"
 #define USERS_RELATION "user_batch"
 
+/* Hours that are computed anew in one go; bounds the memory it takes. */
+#define RECOMPUTE_HOURS 1000
+
 /* Distinct months of a batch; late events may belong to several. */
 typedef struct Months
 {
@@ -127,45 +130,48 @@ dirty_tenants(const UsageDirty *dirty, int n)
 }
 
 static ArrayType *
-dirty_hours(const UsageDirty *dirty, int n, TimestampTz *min, TimestampTz *max)
+dirty_starts(const UsageDirty *dirty, int n, TimestampTz *min, TimestampTz *max)
 {
-	Datum	   *hours = palloc(n * sizeof(Datum));
+	Datum	   *starts = palloc(n * sizeof(Datum));
 
-	*min = *max = dirty[0].hour;
+	*min = *max = dirty[0].start;
 	for (int i = 0; i < n; i++)
 	{
-		hours[i] = TimestampTzGetDatum(dirty[i].hour);
-		*min = Min(*min, dirty[i].hour);
-		*max = Max(*max, dirty[i].hour);
+		starts[i] = TimestampTzGetDatum(dirty[i].start);
+		*min = Min(*min, dirty[i].start);
+		*max = Max(*max, dirty[i].start);
 	}
-	return construct_array(hours, n, TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
+	return construct_array(starts, n, TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
 						   TYPALIGN_DOUBLE);
 }
 
 static int
 compare_dirty(const void *a, const void *b)
 {
-	TimestampTz ha = ((const UsageDirty *) a)->hour;
-	TimestampTz hb = ((const UsageDirty *) b)->hour;
+	TimestampTz sa = ((const UsageDirty *) a)->start;
+	TimestampTz sb = ((const UsageDirty *) b)->start;
 
-	return ha < hb ? -1 : ha > hb;
+	return sa < sb ? -1 : sa > sb;
 }
 
 /*
- * Aggregate all events of some tenants' hours, up to a position of the log.
+ * Aggregate all events of some tenants' hours or days, as span says (us), up
+ * to a position of the log.
  */
 void
-rollup_scan_dirty(Usage *usage, const UsageDirty *dirty, int ndirty,
+rollup_scan_dirty(Usage *usage, const UsageDirtySet *dirty, int64 span,
 				  int64 upto, bool read_only)
 {
-	UsageDirty *sorted = palloc(ndirty * sizeof(UsageDirty));
+	UsageDirty *sorted = palloc_extended(dirty->n * sizeof(UsageDirty),
+										 MCXT_ALLOC_HUGE);
+	Oid			schema = get_rel_namespace(owner_relation("event"));
 	int			next;
 
-	memcpy(sorted, dirty, ndirty * sizeof(UsageDirty));
-	qsort(sorted, ndirty, sizeof(UsageDirty), compare_dirty);
-	for (int i = 0; i < ndirty; i = next)
+	memcpy(sorted, dirty->items, dirty->n * sizeof(UsageDirty));
+	qsort(sorted, dirty->n, sizeof(UsageDirty), compare_dirty);
+	for (int i = 0; i < dirty->n; i = next)
 	{
-		DateADT		day = partition_day(sorted[i].hour);
+		DateADT		day = partition_day(sorted[i].start);
 		char	   *partition = partition_name(&partition_event, day);
 		Oid			types[5] = {TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8OID,
 		TIMESTAMPTZOID, TIMESTAMPTZOID};
@@ -173,24 +179,23 @@ rollup_scan_dirty(Usage *usage, const UsageDirty *dirty, int ndirty,
 		TimestampTz min,
 					max;
 
-		for (next = i; next < ndirty && partition_day(sorted[next].hour) == day; next++)
+		for (next = i; next < dirty->n && partition_day(sorted[next].start) == day; next++)
 			;
-		if (!OidIsValid(get_relname_relid(partition,
-										  get_rel_namespace(owner_relation("event")))))
+		if (!OidIsValid(get_relname_relid(partition, schema)))
 			continue;
 		values[0] = PointerGetDatum(dirty_tenants(&sorted[i], next - i));
-		values[1] = PointerGetDatum(dirty_hours(&sorted[i], next - i, &min, &max));
+		values[1] = PointerGetDatum(dirty_starts(&sorted[i], next - i, &min, &max));
 		values[2] = Int64GetDatum(upto);
 		values[3] = TimestampTzGetDatum(min);
-		values[4] = TimestampTzGetDatum(max + USECS_PER_HOUR);
+		values[4] = TimestampTzGetDatum(max + span);
 		usage_scan(usage,
 				   psprintf("SELECT " USAGE_COLUMNS " FROM meter.%s AS e "
 							"WHERE superseded_by IS NULL AND seq <= $3 "
 							"AND at >= $4 AND at < $5 "
-							"AND EXISTS (SELECT FROM unnest($1, $2) AS d(tenant, hour) "
-							"            WHERE e.tenant = d.tenant AND e.at >= d.hour "
-							"            AND e.at < d.hour + '1 hour'::interval)",
-							partition),
+							"AND EXISTS (SELECT FROM unnest($1, $2) AS d(tenant, start) "
+							"            WHERE e.tenant = d.tenant AND e.at >= d.start "
+							"            AND e.at < d.start + '%d hours'::interval)",
+							partition, (int) (span / USECS_PER_HOUR)),
 				   5, types, values, read_only);
 	}
 	pfree(sorted);
@@ -256,10 +261,10 @@ rollup_find_overlaps(Usage *usage, Tuplestorestate *hours, bool read_only)
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
 
-		usage_mark_dirty(usage,
-						 DatumGetTextPP(SPI_getbinval(tuple, desc, 1, &isnull)),
-						 DatumGetTimestampTz(SPI_getbinval(tuple, desc, 2, &isnull)),
-						 false);
+		dirty_add(&usage->dirty,
+				  DatumGetTextPP(SPI_getbinval(tuple, desc, 1, &isnull)),
+				  DatumGetTimestampTz(SPI_getbinval(tuple, desc, 2, &isnull)),
+				  false);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	SPI_unregister_relation(HOURS_RELATION);
@@ -424,7 +429,7 @@ write_usage(Usage *usage, void *arg)
 }
 
 static void
-execute_for_dirty(const char *statement, const UsageDirty *dirty, int n)
+execute_for_dirty(const char *statement, const UsageDirtySet *dirty)
 {
 	Oid			types[4] = {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
 	TIMESTAMPTZOID};
@@ -432,8 +437,8 @@ execute_for_dirty(const char *statement, const UsageDirty *dirty, int n)
 	TimestampTz min,
 				max;
 
-	values[0] = PointerGetDatum(dirty_tenants(dirty, n));
-	values[1] = PointerGetDatum(dirty_hours(dirty, n, &min, &max));
+	values[0] = PointerGetDatum(dirty_tenants(dirty->items, dirty->n));
+	values[1] = PointerGetDatum(dirty_starts(dirty->items, dirty->n, &min, &max));
 	values[2] = TimestampTzGetDatum(min);
 	values[3] = TimestampTzGetDatum(max);
 	if (SPI_execute_with_args(statement, 4, types, values, NULL, false, 0) < 0)
@@ -447,51 +452,51 @@ execute_for_dirty(const char *statement, const UsageDirty *dirty, int n)
 static void
 recompute_dirty(Usage *usage, int64 upto)
 {
-	UsageDirty *dirty = usage->dirty;
-	int			ndirty = usage->ndirty;
-	UsageDirty *days;
-	int			ndays = 0;
+	UsageDirtySet *hours = &usage->dirty;
+	UsageDirtySet days;
 
-	if (ndirty == 0)
+	if (hours->n == 0)
 		return;
 	execute_for_dirty("DELETE FROM meter.usage_hourly AS u "
 					  "USING unnest($1, $2) AS d(tenant, hour) "
 					  "WHERE u.tenant = d.tenant AND u.hour = d.hour "
 					  "AND u.hour >= $3 AND u.hour <= $4",
-					  dirty, ndirty);
+					  hours);
 	usage->keep_dirty = false;
 	usage->want_users = false;
-	rollup_scan_dirty(usage, dirty, ndirty, upto, false);
-	write_usage(usage, NULL);
-	usage_reset(usage);
 
-	/* each hour of a corrected day, since users are counted by day */
-	days = palloc(24 * ndirty * sizeof(UsageDirty));
-	for (int i = 0; i < ndirty; i++)
+	/* an hour is written once, not in parts whose samples may overlap */
+	usage->full = NULL;
+	for (int i = 0; i < hours->n; i += RECOMPUTE_HOURS)
 	{
-		TimestampTz midnight = partition_start_time(partition_day(dirty[i].hour));
-		bool		seen = !dirty[i].corrected;
+		UsageDirtySet part = *hours;
 
-		for (int j = 0; j < ndays && !seen; j += 24)
-			seen = days[j].hour == midnight &&
-				usage_same_text(days[j].tenant, dirty[i].tenant);
-		for (int hour = 0; hour < 24 && !seen; hour++)
-		{
-			days[ndays] = dirty[i];
-			days[ndays++].hour = midnight + hour * USECS_PER_HOUR;
-		}
+		part.items = &hours->items[i];
+		part.n = Min(RECOMPUTE_HOURS, hours->n - i);
+		rollup_scan_dirty(usage, &part, USECS_PER_HOUR, upto, false);
+		write_usage(usage, NULL);
+		usage_reset(usage);
 	}
-	if (ndays == 0)
+	usage->full = write_usage;
+
+	dirty_init(&days);
+	for (int i = 0; i < hours->n; i++)
+		if (hours->items[i].corrected)
+			dirty_add(&days, hours->items[i].tenant,
+					  partition_start_time(partition_day(hours->items[i].start)),
+					  true);
+	if (days.n == 0)
 		return;
 	execute_for_dirty("DELETE FROM meter.usage_user_daily AS u "
-					  "USING unnest($1, $2) AS d(tenant, hour) "
-					  "WHERE u.tenant = d.tenant AND u.day = (d.hour AT TIME ZONE 'UTC')::date "
+					  "USING unnest($1, $2) AS d(tenant, midnight) "
+					  "WHERE u.tenant = d.tenant "
+					  "AND u.day = (d.midnight AT TIME ZONE 'UTC')::date "
 					  "AND u.day >= ($3 AT TIME ZONE 'UTC')::date "
 					  "AND u.day <= ($4 AT TIME ZONE 'UTC')::date",
-					  days, ndays);
+					  &days);
 	usage->want_users = true;
 	usage->want_hours = false;
-	rollup_scan_dirty(usage, days, ndays, upto, false);
+	rollup_scan_dirty(usage, &days, USECS_PER_DAY, upto, false);
 	write_usage(usage, NULL);
 }
 

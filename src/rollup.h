@@ -10,8 +10,8 @@
 extern int64 rollup_position(bool read_only);
 extern int64 rollup_log_end(bool read_only);
 extern void rollup_scan(Usage *usage, int64 after, int64 upto, bool read_only);
-extern void rollup_scan_dirty(Usage *usage, const UsageDirty *dirty,
-							  int ndirty, int64 upto, bool read_only);
+extern void rollup_scan_dirty(Usage *usage, const UsageDirtySet *dirty,
+							  int64 span, int64 upto, bool read_only);
 extern void rollup_find_overlaps(Usage *usage, Tuplestorestate *hours,
 								 bool read_only);
 

@@ -101,10 +101,10 @@ walk(Jsonb *j, bool copy, JsonbValue **root)
 	/* The value of a secret's key is fetched as one, not entered. */
 	while ((token = JsonbIteratorNext(&it, &v, of_secret_key)) != WJB_DONE)
 	{
-		bool		holds = token == WJB_KEY || token == WJB_VALUE ||
-			token == WJB_ELEM ||
-			(token == WJB_BEGIN_ARRAY && v.val.array.rawScalar);
+		bool		holds;
 
+		holds = token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM ||
+			(token == WJB_BEGIN_ARRAY && v.val.array.rawScalar);
 		if (token == WJB_KEY)
 			of_secret_key = secret_key(v.val.string.val, v.val.string.len);
 		else

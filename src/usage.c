@@ -82,6 +82,7 @@ usage_begin(Oid function)
 				  get_atttype(hourly, USAGE_USERS + 1));
 	usage->no_dims = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 														CStringGetDatum("{}")));
+	dirty_init(&usage->dirty);
 	usage_reset(usage);
 	return usage;
 }
@@ -97,37 +98,6 @@ usage_reset(Usage *usage)
 	memset(&usage->user_key, 0, sizeof(KeyBuffer));
 	usage->hours = keymap_create(usage->group_context, 1024, NULL);
 	usage->user_days = keymap_create(usage->group_context, 1024, NULL);
-}
-
-/*
- * Note that a tenant's hour must be computed anew.
- */
-void
-usage_mark_dirty(Usage *usage, text *tenant, TimestampTz hour, bool corrected)
-{
-	MemoryContext old;
-
-	for (int i = usage->ndirty - 1; i >= 0; i--)
-		if (usage->dirty[i].hour == hour &&
-			usage_same_text(usage->dirty[i].tenant, tenant))
-		{
-			usage->dirty[i].corrected |= corrected;
-			return;
-		}
-	old = MemoryContextSwitchTo(usage->context);
-	if (usage->ndirty == usage->max_dirty)
-	{
-		usage->max_dirty = Max(16, 2 * usage->max_dirty);
-		usage->dirty = usage->dirty == NULL ?
-			palloc(usage->max_dirty * sizeof(UsageDirty)) :
-			repalloc(usage->dirty, usage->max_dirty * sizeof(UsageDirty));
-	}
-	usage->dirty[usage->ndirty].tenant =
-		cstring_to_text_with_len(VARDATA_ANY(tenant), VARSIZE_ANY_EXHDR(tenant));
-	usage->dirty[usage->ndirty].hour = hour;
-	usage->dirty[usage->ndirty].corrected = corrected;
-	usage->ndirty++;
-	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -210,8 +180,8 @@ usage_receive(TupleTableSlot *slot, DestReceiver *self)
 
 	/* what a correction changes cannot be taken out of a sketch: recompute */
 	if (usage->keep_dirty && DatumGetBool(slot->tts_values[SCAN_IS_AMENDMENT]))
-		usage_mark_dirty(usage, (text *) event.tenant, usage_hour_of(event.at),
-						 true);
+		dirty_add(&usage->dirty, (text *) event.tenant, usage_hour_of(event.at),
+				  true);
 	if (counts)
 	{
 		usage_find_metric(usage, event.metric);

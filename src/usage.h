@@ -5,6 +5,7 @@
  * usage.c		the scan of the events
  * usage_hour.c	groups by hour (meter.usage_hourly)
  * usage_user.c	groups by user and day (meter.usage_user_daily)
+ * dirty.c		the hours that must be computed anew
  * fold.c		the cap on groups per tenant and hour
  */
 #ifndef METER_USAGE_H
@@ -72,11 +73,11 @@ typedef struct UsageUserDay
 	Total		cost;
 } UsageUserDay;
 
-/* A tenant's hour that must be computed anew from the events. */
+/* A tenant's hour (or day) that must be computed anew from the events. */
 typedef struct UsageDirty
 {
 	text	   *tenant;
-	TimestampTz hour;
+	TimestampTz start;
 	bool		corrected;		/* by an amendment; else a gauge's samples
 								 * came out of order */
 } UsageDirty;
@@ -100,15 +101,16 @@ typedef struct UsageEvent
 	float8		latency_ms;
 } UsageEvent;
 
-/*
- * Texts of the "C" collation are equal when their bytes are.
- */
-static inline bool
-usage_same_text(const text *a, const text *b)
+/* A set of them. */
+typedef struct UsageDirtySet
 {
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
+	MemoryContext context;
+	keymap_hash *index;			/* by tenant and start */
+	KeyBuffer	key;
+	UsageDirty *items;
+	int			n;
+	int			size;
+} UsageDirtySet;
 
 typedef struct Usage Usage;
 
@@ -133,9 +135,7 @@ struct Usage
 	bool		metric_known;
 	Jsonb	   *no_dims;		/* {} */
 	int64		events;			/* read by the scans */
-	UsageDirty *dirty;
-	int			ndirty;
-	int			max_dirty;
+	UsageDirtySet dirty;		/* hours */
 	UsageFull	full;
 	void	   *full_arg;
 };
@@ -150,8 +150,13 @@ extern Usage *usage_begin(Oid function);
 extern void usage_reset(Usage *usage);
 extern void usage_scan(Usage *usage, const char *query, int nargs, Oid *types,
 					   Datum *values, bool read_only);
-extern void usage_mark_dirty(Usage *usage, text *tenant, TimestampTz hour,
-							 bool corrected);
+
+/* dirty.c */
+extern void dirty_init(UsageDirtySet *set);
+extern void dirty_add(UsageDirtySet *set, const text *tenant,
+					  TimestampTz start, bool corrected);
+extern bool dirty_has(UsageDirtySet *set, const text *tenant,
+					  TimestampTz start);
 
 /* usage_hour.c */
 extern void usage_hour_add(Usage *usage, const UsageEvent *event, Jsonb *dims,

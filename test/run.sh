@@ -10,7 +10,7 @@
 #	T=word		only the tests whose name contains the word
 #	STAGES=...	only these stages (the build is always made)
 #	CI=true		warnings are errors
-#	METER_DATA	directory of data sets that some unit tests read
+#	METER_DATA	directory of data sets that some tests read
 #	EXTRA_CONF	one more line for the servers' configuration
 
 # shellcheck source=test/env.sh
@@ -143,15 +143,13 @@ stage_unit()
 	local ok=0 not_ok=0 start=$SECONDS program name status fails
 
 	mkdir -p "$work/unit"
-	# looking for leaks needs /proc, which a root directory may lack
-	[ -e /proc/self/maps ] || export ASAN_OPTIONS=detect_leaks=0
 	for program in "$top"/build/unit/test_*; do
 		[ -x "$program" ] || continue
 		name=$(basename "$program")
 		wanted "$name" || continue
 		cp "$program" "$work/unit/"
 		status=0
-		as_user env METER_DATA="${METER_DATA:-}" UBSAN_OPTIONS=print_stacktrace=1 \
+		as_user env UBSAN_OPTIONS=print_stacktrace=1 \
 			"$work/unit/$name" >"$results/$name.log" 2>&1 || status=$?
 		ok=$((ok + $(count '^\[ +OK \]' "$results/$name.log")))
 		# a failed test is named where it failed and in the summary
@@ -261,6 +259,7 @@ stage_tap()
 if [ -z "${METER_DATA:-}" ] && [ -d "$top/../shared/data" ]; then
 	METER_DATA=$(cd "$top/../shared/data" && pwd -P)
 fi
+export METER_DATA=${METER_DATA:-}
 
 install_packages test
 choose_server
@@ -277,6 +276,8 @@ printf '%-10s %26d s\n' build $((SECONDS - start))
 start=$SECONDS
 not_built=0
 if [[ " $stages " == *" unit "* ]]; then
+	# the address sanitizer needs /proc, which a root directory may lack
+	[ -e /proc/self/maps ] || export SANITIZE=undefined
 	make -s -k -C "$top" -j"$(nproc)" unit || not_built=1
 	give_back
 fi

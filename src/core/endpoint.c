@@ -124,7 +124,7 @@ two_digits(const char *s, int low, int high)
 	return value >= low && value <= high;
 }
 
-/* A calendar day or month: API versions are named so, and logs are sorted so. */
+/* A calendar day or month; API versions are named so. */
 static bool
 is_date(const char *s, size_t length)
 {
@@ -290,8 +290,8 @@ is_versioned_name(const Part *part)
 }
 
 /*
- * Is a part an identifier by itself?  After a prefix, as in cus_NffrFeUfNV2Hib,
- * less is asked.
+ * Is a part an identifier by itself?  Less is asked of one with a prefix, as
+ * in cus_NffrFeUfNV2Hib.
  */
 static bool
 is_token(const Part *part, bool prefixed)
@@ -309,7 +309,7 @@ is_token(const Part *part, bool prefixed)
 	if (length >= 20)
 		return !is_versioned_name(part);
 
-	/* Words have few digits (k8s, mp3, h264); random text has them all over. */
+	/* Words have few digits (k8s, h264); random text has them all over. */
 	if (part->turns >= 4 && length >= 8)
 		return true;
 	if (part->turns >= 3 && length >= 6 && prefixed)
@@ -462,7 +462,7 @@ identifier_length(const Segment *segment)
 	return is_identifier(s, length) ? length : 0;
 }
 
-/* The longest prefix of at most max bytes that does not end inside a character. */
+/* The longest prefix of at most max bytes that does not cut a character. */
 static size_t
 cut_length(const char *s, size_t length, size_t max)
 {
@@ -487,7 +487,8 @@ append(char *out, const Segment *segment, size_t identifier, size_t room)
 		out += PLACEHOLDER_LENGTH;
 		room -= PLACEHOLDER_LENGTH;
 	}
-	n = cut_length(segment->s + identifier, segment->length - identifier, room);
+	n = cut_length(segment->s + identifier, segment->length - identifier,
+				   room);
 	memcpy(out, segment->s + identifier, n);
 	return out + n;
 }

@@ -87,7 +87,7 @@ typedef struct Range
 
 typedef struct Scan
 {
-	const char *text;
+	const char *s;
 	size_t		length;
 	size_t		position;		/* what comes before is done */
 
@@ -125,7 +125,7 @@ word_at(const Scan *scan, size_t position, const char *word)
 		return false;
 	for (size_t i = 0; i < length; i++)
 	{
-		if (lower(scan->text[position + i]) != word[i])
+		if (lower(scan->s[position + i]) != word[i])
 			return false;
 	}
 	return true;
@@ -135,7 +135,7 @@ word_at(const Scan *scan, size_t position, const char *word)
 static inline size_t
 skip_class(const Scan *scan, size_t position, unsigned class)
 {
-	while (position < scan->length && (CLASS(scan->text[position]) & class))
+	while (position < scan->length && (CLASS(scan->s[position]) & class))
 		position++;
 	return position;
 }
@@ -144,7 +144,7 @@ static inline bool
 is_mask(const Scan *scan, Range range)
 {
 	return range.to - range.from == MASK_LENGTH &&
-		memcmp(scan->text + range.from, SECRET_MASK, MASK_LENGTH) == 0;
+		memcmp(scan->s + range.from, SECRET_MASK, MASK_LENGTH) == 0;
 }
 
 /* ---------------------------------------------------------------------- */
@@ -152,11 +152,11 @@ is_mask(const Scan *scan, Range range)
 
 typedef struct Word
 {
-	const char *text;
+	const char *s;
 	size_t		length;
 } Word;
 
-#define WORD(text) {text, sizeof(text) - 1}
+#define WORD(s) {s, sizeof(s) - 1}
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Names that hold secrets, with anything before them: db_password. */
@@ -189,7 +189,7 @@ ends_with(const char *name, size_t length, const Word *word, bool whole)
 	{
 		while (length > 0 && (CLASS(name[length - 1]) & JOINT))
 			length--;
-		if (length == 0 || lower(name[length - 1]) != word->text[left - 1])
+		if (length == 0 || lower(name[length - 1]) != word->s[left - 1])
 			return false;
 		length--;
 		left--;
@@ -265,7 +265,7 @@ is_base64url(char c)
 static size_t
 skip_base64url(const Scan *scan, size_t position)
 {
-	while (position < scan->length && is_base64url(scan->text[position]))
+	while (position < scan->length && is_base64url(scan->s[position]))
 		position++;
 	return position;
 }
@@ -276,16 +276,16 @@ aws_end(const Scan *scan, size_t start)
 {
 	size_t		end = start + 20;
 
-	if (end > scan->length || scan->text[start + 2] != 'I' ||
-		scan->text[start + 3] != 'A' ||
-		(scan->text[start + 1] != 'K' && scan->text[start + 1] != 'S'))
+	if (end > scan->length || scan->s[start + 2] != 'I' ||
+		scan->s[start + 3] != 'A' ||
+		(scan->s[start + 1] != 'K' && scan->s[start + 1] != 'S'))
 		return 0;
 	for (size_t i = start + 4; i < end; i++)
 	{
-		if (!(CLASS(scan->text[i]) & (UPPER | DIGIT)))
+		if (!(CLASS(scan->s[i]) & (UPPER | DIGIT)))
 			return 0;
 	}
-	return end < scan->length && (CLASS(scan->text[end]) & ALNUM) ? 0 : end;
+	return end < scan->length && (CLASS(scan->s[end]) & ALNUM) ? 0 : end;
 }
 
 /* SG.x.y: SendGrid. */
@@ -296,13 +296,13 @@ sendgrid_end(const Scan *scan, size_t start)
 	size_t		end;
 
 	while (dot < scan->length && dot - start < MAX_SENDGRID &&
-		   is_base64url(scan->text[dot]))
+		   is_base64url(scan->s[dot]))
 		dot++;
-	if (dot - start < 3 + 16 || dot == scan->length || scan->text[dot] != '.')
+	if (dot - start < 3 + 16 || dot == scan->length || scan->s[dot] != '.')
 		return 0;
 	for (end = dot + 1; end - dot <= 16; end++)
 	{
-		if (end == scan->length || !is_base64url(scan->text[end]))
+		if (end == scan->length || !is_base64url(scan->s[end]))
 			return 0;
 	}
 	return skip_base64url(scan, end);
@@ -323,12 +323,12 @@ jwt_end(Scan *scan, size_t start)
 	dot = skip_base64url(scan, start);
 	scan->no_jwt = dot;
 	if (dot - start < 8 || scan->length - dot < 8 ||
-		memcmp(scan->text + dot, ".eyJ", 4) != 0)
+		memcmp(scan->s + dot, ".eyJ", 4) != 0)
 		return 0;
 	end = skip_base64url(scan, dot + 1);
 	if (end - dot < 8)
 		return 0;
-	if (end < scan->length && scan->text[end] == '.')
+	if (end < scan->length && scan->s[end] == '.')
 		end = skip_base64url(scan, end + 1);
 	return end;
 }
@@ -347,9 +347,9 @@ sk_end(Scan *scan, size_t start)
 
 	if (start < scan->no_sk)
 		return 0;
-	while (end < scan->length && is_base64url(scan->text[end]))
+	while (end < scan->length && is_base64url(scan->s[end]))
 	{
-		unsigned	class = CLASS(scan->text[end++]);
+		unsigned	class = CLASS(scan->s[end++]);
 
 		if (class & JOINT)
 		{
@@ -369,7 +369,7 @@ sk_end(Scan *scan, size_t start)
 static size_t
 shape_end(Scan *scan, size_t start)
 {
-	const char *p = scan->text + start;
+	const char *p = scan->s + start;
 	size_t		left = scan->length - start;
 
 	if (left < 12)
@@ -383,7 +383,7 @@ shape_end(Scan *scan, size_t start)
 	if (p[0] == 's' && p[1] == 'k' && p[2] == '-')
 		return sk_end(scan, start);
 
-	/* Words that begin like sk_, rk_, whsec_, ghp_, github_, glpat-, xox, AIza. */
+	/* No word that begins like one of the prefixes gets farther. */
 	if (memchr("khliIo", p[1], 6) == NULL)
 		return 0;
 	for (size_t i = 0; i < COUNT(shapes); i++)
@@ -399,9 +399,9 @@ shape_end(Scan *scan, size_t start)
 			continue;
 		end = start + prefix;
 		while (end < scan->length &&
-			   ((CLASS(scan->text[end]) & shape->class) ||
-				scan->text[end] == shape->also ||
-				(scan->text[end] == '-' && p[0] == 'A')))
+			   ((CLASS(scan->s[end]) & shape->class) ||
+				scan->s[end] == shape->also ||
+				(scan->s[end] == '-' && p[0] == 'A')))
 			end++;
 		return end - start - prefix >= shape->least ? end : 0;
 	}
@@ -412,7 +412,7 @@ shape_end(Scan *scan, size_t start)
 static inline bool
 shape_at(Scan *scan, size_t start, Range *found)
 {
-	if (!(CLASS(scan->text[start]) & FIRST))
+	if (!(CLASS(scan->s[start]) & FIRST))
 		return false;
 	found->from = start;
 	found->to = shape_end(scan, start);
@@ -427,26 +427,26 @@ shape_at(Scan *scan, size_t start, Range *found)
 static bool
 find_shape(Scan *scan, size_t start, size_t *end, Range *found)
 {
-	const char *text = scan->text;
+	const char *s = scan->s;
 	size_t		length = scan->length;
 	size_t		i = start;
 
-	if (start > 0 && (text[start - 1] == '\\' || text[start - 1] == '%'))
+	if (start > 0 && (s[start - 1] == '\\' || s[start - 1] == '%'))
 	{
-		size_t		escaped = start + (text[start - 1] == '%' ? 2 : 1);
+		size_t		escaped = start + (s[start - 1] == '%' ? 2 : 1);
 
 		if (escaped < length && shape_at(scan, escaped, found))
 			return true;
 	}
 	for (;;)
 	{
-		while (i < length && (CLASS(text[i]) & JOINT))
+		while (i < length && (CLASS(s[i]) & JOINT))
 			i++;
-		if (i == length || !(CLASS(text[i]) & ALNUM))
+		if (i == length || !(CLASS(s[i]) & ALNUM))
 			break;
 		if (shape_at(scan, i, found))
 			return true;
-		while (i < length && (CLASS(text[i]) & ALNUM))
+		while (i < length && (CLASS(s[i]) & ALNUM))
 			i++;
 	}
 	*end = i;
@@ -469,9 +469,9 @@ pem_header_end(const Scan *scan, size_t position)
 	size_t		left = scan->length - position;
 	size_t		n = sizeof(begin) - 1;
 
-	if (left < n || memcmp(scan->text + position, begin, n) != 0)
+	if (left < n || memcmp(scan->s + position, begin, n) != 0)
 		return 0;
-	label = scan->text + position + n;
+	label = scan->s + position + n;
 	left -= n;
 	for (n = 0; n < left && n < MAX_LABEL; n++)
 	{
@@ -487,7 +487,7 @@ pem_header_end(const Scan *scan, size_t position)
 		memcmp(label + left - (sizeof(private) - 1), private,
 			   sizeof(private) - 1) != 0)
 		return 0;
-	return label + n + 5 - scan->text;
+	return label + n + 5 - scan->s;
 }
 
 /* The body of a private key, up to its footer or the end of the text. */
@@ -495,14 +495,14 @@ static Range
 pem_body(const Scan *scan, size_t position)
 {
 	Range		body = {position, scan->length};
-	const char *p = scan->text + position;
-	const char *end = scan->text + scan->length;
+	const char *p = scan->s + position;
+	const char *end = scan->s + scan->length;
 
 	while (p < end && (p = memchr(p, '-', end - p)) != NULL)
 	{
 		if (end - p >= 8 && memcmp(p, "-----END", 8) == 0)
 		{
-			body.to = p - scan->text;
+			body.to = p - scan->s;
 			break;
 		}
 		p++;
@@ -513,30 +513,40 @@ pem_body(const Scan *scan, size_t position)
 /* ---------------------------------------------------------------------- */
 /* Values. */
 
+/*
+ * How far a value may go that begins at position.  What ends the host of a
+ * URL must stay, or else more of the text would be the host.
+ */
+static inline size_t
+value_limit(const Scan *scan, size_t position)
+{
+	return position < scan->authority_end ? scan->authority_end : scan->length;
+}
+
 /* Where a value without quotes ends; encoded is as skip_separator sets it. */
 static size_t
 value_end(const Scan *scan, size_t position, bool encoded)
 {
-	const char *text = scan->text;
-	size_t		length = scan->length;
+	const char *s = scan->s;
+	size_t		length = value_limit(scan, position);
 
 	for (; position < length; position++)
 	{
-		char		c = text[position];
+		char		c = s[position];
 
 		if (CLASS(c) & STOP)
 			break;
 		if (c == '\\' && position + 1 < length &&
-			(text[position + 1] == '"' || text[position + 1] == '\''))
+			(s[position + 1] == '"' || s[position + 1] == '\''))
 			break;
 		/* A bracket ends it where it closes something. */
 		if ((c == ')' || c == ']' || c == '}') &&
-			(position + 1 == length || (CLASS(text[position + 1]) & STOP) ||
-			 memchr(")]}.", text[position + 1], 4) != NULL))
+			(position + 1 == length || (CLASS(s[position + 1]) & STOP) ||
+			 memchr(")]}.", s[position + 1], 4) != NULL))
 			break;
 		if (encoded && c == '%' && length - position >= 3 &&
-			text[position + 1] == '2' &&
-			(text[position + 2] == '2' || text[position + 2] == '6'))
+			s[position + 1] == '2' &&
+			(s[position + 2] == '2' || s[position + 2] == '6'))
 			break;				/* a quote or an ampersand */
 	}
 	return position;
@@ -549,30 +559,30 @@ value_end(const Scan *scan, size_t position, bool encoded)
 static size_t
 quoted_end(const Scan *scan, size_t position, char quote, size_t backslashes)
 {
-	const char *text = scan->text;
+	const char *s = scan->s;
 	size_t		length = scan->length;
 
 	while (position < length)
 	{
 		size_t		run = position;
 
-		if (text[position] == quote)
+		if (s[position] == quote)
 		{
 			/* 'it''s' */
 			if (quote == '\'' && backslashes == 0 && position + 1 < length &&
-				text[position + 1] == quote)
+				s[position + 1] == quote)
 			{
 				position += 2;
 				continue;
 			}
 			return position;
 		}
-		while (position < length && text[position] == '\\')
+		while (position < length && s[position] == '\\')
 			position++;
 		run = position - run;
 		if (run == 0)
 			position++;
-		else if (position < length && text[position] == quote)
+		else if (position < length && s[position] == quote)
 		{
 			if (run <= backslashes)
 				return position - run;
@@ -586,10 +596,11 @@ quoted_end(const Scan *scan, size_t position, char quote, size_t backslashes)
 static size_t
 line_end(const Scan *scan, size_t position, char quote)
 {
-	const char *text = scan->text;
+	const char *s = scan->s;
+	size_t		length = value_limit(scan, position);
 
-	while (position < scan->length && text[position] != '\n' &&
-		   text[position] != '\r' && (quote == 0 || text[position] != quote))
+	while (position < length && s[position] != '\n' &&
+		   s[position] != '\r' && (quote == 0 || s[position] != quote))
 		position++;
 	return position;
 }
@@ -601,23 +612,25 @@ line_end(const Scan *scan, size_t position, char quote)
 static size_t
 skip_scheme(const Scan *scan, size_t position, bool *single)
 {
-	static const char *const single_word[] = {
-		"bearer", "basic", "token", "apikey", "negotiate", "ntlm",
-	};
-	static const char *const many[] = {
-		"digest", "oauth", "hawk", "hmac", "signature", "aws4-hmac-sha256",
-	};
-
-	for (size_t i = 0; i < COUNT(single_word) + COUNT(many); i++)
+	static const struct
 	{
-		const char *scheme = i < COUNT(single_word) ? single_word[i] :
-			many[i - COUNT(single_word)];
-		size_t		after = position + strlen(scheme);
+		const char *name;
+		bool		single;
+	}			schemes[] = {
+		{"bearer", true}, {"basic", true}, {"token", true}, {"apikey", true},
+		{"negotiate", true}, {"ntlm", true}, {"digest", false},
+		{"oauth", false}, {"hawk", false}, {"hmac", false},
+		{"signature", false}, {"aws4-hmac-sha256", false},
+	};
 
-		if (word_at(scan, position, scheme) && after < scan->length &&
-			(CLASS(scan->text[after]) & SPACE))
+	for (size_t i = 0; i < COUNT(schemes); i++)
+	{
+		size_t		after = position + strlen(schemes[i].name);
+
+		if (word_at(scan, position, schemes[i].name) &&
+			after < scan->length && (CLASS(scan->s[after]) & SPACE))
 		{
-			*single = i < COUNT(single_word);
+			*single = schemes[i].single;
 			return skip_class(scan, after, SPACE);
 		}
 	}
@@ -632,12 +645,12 @@ skip_scheme(const Scan *scan, size_t position, bool *single)
 static bool
 skip_separator(const Scan *scan, size_t *position, bool *colon, bool *encoded)
 {
-	const char *text = scan->text;
+	const char *s = scan->s;
 	size_t		length = scan->length;
 	size_t		i = *position;
 
-	if (length - i >= 3 && text[i] == '%' && text[i + 1] == '3' &&
-		(lower(text[i + 2]) == 'd' || lower(text[i + 2]) == 'a'))
+	if (length - i >= 3 && s[i] == '%' && s[i + 1] == '3' &&
+		(lower(s[i + 2]) == 'd' || lower(s[i + 2]) == 'a'))
 	{
 		*colon = false;
 		*encoded = true;
@@ -645,16 +658,16 @@ skip_separator(const Scan *scan, size_t *position, bool *colon, bool *encoded)
 		return true;
 	}
 	i = skip_class(scan, i, SPACE);
-	if (i == length || (text[i] != '=' && text[i] != ':'))
+	if (i == length || (s[i] != '=' && s[i] != ':'))
 		return false;
-	*colon = text[i] == ':';
+	*colon = s[i] == ':';
 	*encoded = false;
 	i++;
 	if (*colon && i < length &&
-		(text[i] == ':' ||
-		 (text[i] == '/' && i + 1 < length && text[i + 1] == '/')))
+		(s[i] == ':' ||
+		 (s[i] == '/' && i + 1 < length && s[i + 1] == '/')))
 		return false;			/* token::text, secret://x */
-	if (i < length && (text[i] == '=' || (text[i] == '>' && !*colon)))
+	if (i < length && (s[i] == '=' || (s[i] == '>' && !*colon)))
 	{
 		*colon = false;
 		i++;
@@ -671,18 +684,21 @@ skip_separator(const Scan *scan, size_t *position, bool *colon, bool *encoded)
 static bool
 find_in_brackets(Scan *scan, size_t position, Range *found)
 {
-	bool		brace = scan->text[position] == '{';
+	bool		brace = scan->s[position] == '{';
 	bool	   *none = brace ? &scan->no_brace : &scan->no_bracket;
-	const char *end = NULL;
+	size_t		limit = value_limit(scan, position);
+	const char *end;
 
-	if (!*none)
-		end = memchr(scan->text + position, brace ? '}' : ']',
-					 scan->length - position);
-	*none = end == NULL;
 	if (*none)
 		return false;
+	end = memchr(scan->s + position, brace ? '}' : ']', limit - position);
+	if (end == NULL)
+	{
+		*none = limit == scan->length;
+		return false;
+	}
 	found->from = position + 1;
-	found->to = end - scan->text;
+	found->to = end - scan->s;
 	scan->position = found->to;
 	return found->to > found->from && !is_mask(scan, *found);
 }
@@ -695,7 +711,7 @@ find_in_brackets(Scan *scan, size_t position, Range *found)
 static bool
 find_value(Scan *scan, size_t start, size_t end, Range *found)
 {
-	const char *text = scan->text;
+	const char *s = scan->s;
 	size_t		length = scan->length;
 	size_t		i = end;
 	size_t		backslashes = 0;
@@ -704,46 +720,47 @@ find_value(Scan *scan, size_t start, size_t end, Range *found)
 	bool		encoded;
 	bool		single = false;
 	char		quote = 0;
-	char		before = start > 0 ? text[start - 1] : 0;
+	char		before = start > 0 ? s[start - 1] : 0;
 
 	/* user[password]=, "password":, \"password\": */
-	if (i < length && text[i] == ']')
+	if (i < length && s[i] == ']')
 		i++;
-	else if (length - i >= 3 && text[i] == '%' &&
-			 ((text[i + 1] == '5' && lower(text[i + 2]) == 'd') ||
-			  (text[i + 1] == '2' && text[i + 2] == '2')))
+	else if (length - i >= 3 && s[i] == '%' &&
+			 ((s[i + 1] == '5' && lower(s[i + 2]) == 'd') ||
+			  (s[i + 1] == '2' && s[i + 2] == '2')))
 		i += 3;
 	else
 	{
-		while (i < length && text[i] == '\\')
+		while (i < length && s[i] == '\\')
 			i++;
-		if (i < length && (text[i] == '"' || text[i] == '\'' || text[i] == '`'))
+		if (i < length && (s[i] == '"' || s[i] == '\'' || s[i] == '`'))
 			i++;
 		else
 			i = end;
 	}
 	if (!skip_separator(scan, &i, &colon, &encoded))
 		return false;
-	if (!secret_key(text + start, end - start) &&
+	if (!secret_key(s + start, end - start) &&
 		!((before == '?' || before == '&') && end - start == 3 &&
-		  text[end] == '=' && word_at(scan, start, "key")))
+		  s[end] == '=' && word_at(scan, start, "key")))
 		return false;
 
 	/* The quote of the value. */
 	from = i;
-	if (encoded && length - i >= 3 && memcmp(text + i, "%22", 3) == 0)
+	if (encoded && length - i >= 3 && memcmp(s + i, "%22", 3) == 0)
 		from = i + 3;
 	else
 	{
-		while (from < length && text[from] == '\\')
+		while (from < length && s[from] == '\\')
 			from++;
-		if (from < length && (text[from] == '"' || text[from] == '\''))
+		if (from < length &&
+			(s[from] == '"' || s[from] == '\'' || s[from] == '`'))
 		{
 			backslashes = from - i;
-			quote = text[from++];
+			quote = s[from++];
 			/* ''x'', in a string of SQL */
-			if (quote == '\'' && length - from >= 2 && text[from] == quote &&
-				(CLASS(text[from + 1]) & ALNUM))
+			if (quote == '\'' && length - from >= 2 && s[from] == quote &&
+				(CLASS(s[from + 1]) & ALNUM))
 				from++;
 		}
 		else
@@ -759,21 +776,21 @@ find_value(Scan *scan, size_t start, size_t end, Range *found)
 	}
 	else
 	{
-		if (from < length && (text[from] == '{' || text[from] == '['))
+		if (from < length && (s[from] == '{' || s[from] == '['))
 			return find_in_brackets(scan, from, found);
 		if (pem_header_end(scan, from) > 0)
 			return false;		/* it has a rule of its own */
 		if (length - from > MASK_LENGTH &&
-			memcmp(text + from, SECRET_MASK "@", MASK_LENGTH + 1) == 0)
+			memcmp(s + from, SECRET_MASK "@", MASK_LENGTH + 1) == 0)
 			return false;		/* the password of a://token:***@host */
 		found->from = skip_scheme(scan, from, &single);
-		if (colon && !single && is_header(text + start, end - start))
+		if (colon && !single && is_header(s + start, end - start))
 			found->to = line_end(scan, found->from,
 								 before == '"' || before == '\'' ? before : 0);
 		else
 			found->to = value_end(scan, found->from, encoded);
 		if (found->to - found->from == 4 &&
-			memcmp(text + found->from, "null", 4) == 0)
+			memcmp(s + found->from, "null", 4) == 0)
 			return false;
 	}
 	scan->position = found->to;
@@ -788,11 +805,11 @@ static bool
 is_prose(const Scan *scan, Range range)
 {
 	static const char *const words[] = {
-		"access", "and", "auth", "authentication", "authorization", "challenge",
-		"credential", "credentials", "error", "expired", "format", "from",
-		"has", "header", "in", "invalid", "is", "missing", "must", "not", "of",
-		"or", "prefix", "realm", "required", "scheme", "schema", "string",
-		"token", "tokens", "type", "value", "was", "with",
+		"access", "and", "auth", "authentication", "authorization",
+		"challenge", "credential", "credentials", "error", "expired",
+		"format", "from", "has", "header", "in", "invalid", "is", "missing",
+		"must", "not", "of", "or", "prefix", "realm", "required", "scheme",
+		"schema", "string", "token", "tokens", "type", "value", "was", "with",
 	};
 
 	for (size_t i = 0; i < COUNT(words); i++)
@@ -807,20 +824,20 @@ is_prose(const Scan *scan, Range range)
 static bool
 find_bearer(const Scan *scan, size_t start, size_t value, Range *found)
 {
-	const char *text = scan->text;
+	const char *s = scan->s;
 	unsigned	any = 0;
 	size_t		i = value;
 
 	while (i < scan->length &&
-		   ((CLASS(text[i]) & (NAME | BASE64)) || text[i] == '~'))
-		any |= CLASS(text[i++]);
-	while (i > value && text[i - 1] == '.')
+		   ((CLASS(s[i]) & (NAME | BASE64)) || s[i] == '~'))
+		any |= CLASS(s[i++]);
+	while (i > value && s[i - 1] == '.')
 		i--;					/* of a sentence */
 	found->from = value;
 	found->to = i;
 	if (i == value)
 		return false;
-	if (text[start] == 'B')
+	if (s[start] == 'B')
 		return !is_prose(scan, *found);
 
 	/* "the bearer of bad news" */
@@ -859,26 +876,26 @@ has_colon(const char *s, size_t length)
 static bool
 find_basic(const Scan *scan, size_t value, Range *found)
 {
-	const char *text = scan->text;
+	const char *s = scan->s;
 	unsigned	any = 0;		/* of what follows the first character */
 	size_t		i = value;
 	size_t		end;
 
-	while (i < scan->length && ((CLASS(text[i]) & (ALNUM | BASE64)) ||
-								text[i] == '-' || text[i] == '_'))
+	while (i < scan->length && ((CLASS(s[i]) & (ALNUM | BASE64)) ||
+								s[i] == '-' || s[i] == '_'))
 	{
 		if (i > value)
-			any |= CLASS(text[i]);
+			any |= CLASS(s[i]);
 		i++;
 	}
 	found->from = value;
 	found->to = i;
 	end = i;
-	while (end > value && text[end - 1] == '=')
+	while (end > value && s[end - 1] == '=')
 		end--;
 	if (end - value < 4 || !(any & LOWER) || !(any & (UPPER | DIGIT)))
 		return false;			/* "Basic authentication" */
-	return has_colon(text + value, end - value) ||
+	return has_colon(s + value, end - value) ||
 		(end - value >= 8 && (any & DIGIT));
 }
 
@@ -893,7 +910,7 @@ find_basic(const Scan *scan, size_t value, Range *found)
 static void
 find_password(Scan *scan, size_t position)
 {
-	const char *text = scan->text;
+	const char *s = scan->s;
 	size_t		i = position + 3;
 	size_t		colon = 0;
 	size_t		at = 0;
@@ -902,7 +919,7 @@ find_password(Scan *scan, size_t position)
 
 	for (; i < scan->length; i++)
 	{
-		char		c = text[i];
+		char		c = s[i];
 
 		if (c == '/' || c == '?' || c == '#' || c == '"' || c == '\'' ||
 			c == '<' || c == '>' || c == '`' || c == '\\' ||
@@ -932,7 +949,7 @@ find_password(Scan *scan, size_t position)
 static bool
 find_at_name(Scan *scan, size_t start, Range *found)
 {
-	const char *text = scan->text;
+	const char *s = scan->s;
 	size_t		length = scan->length;
 	size_t		end = start;
 	size_t		value;
@@ -943,7 +960,7 @@ find_at_name(Scan *scan, size_t start, Range *found)
 	if (end == length)
 		return false;
 
-	switch (text[end])
+	switch (s[end])
 	{
 		case ' ':
 		case '\t':
@@ -952,7 +969,7 @@ find_at_name(Scan *scan, size_t start, Range *found)
 				return find_bearer(scan, start, value, found);
 			if (end - start == 5 && word_at(scan, start, "basic"))
 				return find_basic(scan, value, found);
-			if (end - start >= 10 && text[end] == ' ' &&
+			if (end - start >= 10 && s[end] == ' ' &&
 				(value = pem_header_end(scan, end - 10)) > 0)
 			{
 				*found = pem_body(scan, value);
@@ -962,8 +979,8 @@ find_at_name(Scan *scan, size_t start, Range *found)
 			return find_value(scan, start, end, found);
 
 		case ':':
-			if (length - end >= 3 && text[end + 1] == '/' &&
-				text[end + 2] == '/')
+			if (length - end >= 3 && s[end + 1] == '/' &&
+				s[end + 2] == '/')
 			{
 				find_password(scan, end);
 				return false;
@@ -983,16 +1000,20 @@ find_at_name(Scan *scan, size_t start, Range *found)
 }
 
 /*
- * A secret that begins before a URL's host ends does not go beyond it, since
- * without the slash behind it another part of the text would be the host.
- * Returns false if what remains is a mask.
+ * Take what ends the host of a URL off the secret found, as value_limit() does
+ * not for one that begins there, and for a key that holds a slash.  Returns
+ * false if nothing but a mask remains.
  */
 static bool
 clip(const Scan *scan, Range *found)
 {
-	if (found->from < scan->authority_end && found->to > scan->authority_end)
-		found->to = scan->authority_end;
-	return !is_mask(scan, *found);
+	size_t		end = scan->authority_end;
+
+	if (end > 0 && found->from == end)
+		found->from++;
+	else if (found->from < end && found->to > end)
+		found->to = end;
+	return found->to > found->from && !is_mask(scan, *found);
 }
 
 /*
@@ -1007,9 +1028,10 @@ find_next(Scan *scan, Range *found)
 		Range		password = scan->password;
 		bool		is_found = false;
 
-		while (start < scan->length && !(CLASS(scan->text[start]) & NAME))
+		while (start < scan->length && !(CLASS(scan->s[start]) & NAME))
 			start++;
-		if (start < scan->length && (password.to == 0 || start < password.from))
+		if (start < scan->length &&
+			(password.to == 0 || start < password.from))
 		{
 			if (find_at_name(scan, start, found))
 			{
@@ -1022,8 +1044,8 @@ find_next(Scan *scan, Range *found)
 		}
 
 		/*
-		 * Whatever was found at or behind the password of the URL gives way to
-		 * it; if the secret found reaches into it, it is done.
+		 * Whatever was found at or behind the password of the URL gives way
+		 * to it; if the secret found reaches into it, it is done.
 		 */
 		if (password.to > 0 && start >= password.from)
 		{
@@ -1043,30 +1065,30 @@ find_next(Scan *scan, Range *found)
 }
 
 bool
-secret_found(const char *text, size_t length)
+secret_found(const char *s, size_t length)
 {
-	Scan		scan = {.text = text,.length = length};
+	Scan		scan = {.s = s,.length = length};
 	Range		found;
 
 	return find_next(&scan, &found);
 }
 
 size_t
-secret_mask(const char *text, size_t length, char *out)
+secret_mask(const char *s, size_t length, char *out)
 {
-	Scan		scan = {.text = text,.length = length};
+	Scan		scan = {.s = s,.length = length};
 	Range		found;
 	size_t		copied = 0;
 	char	   *o = out;
 
 	while (find_next(&scan, &found))
 	{
-		memcpy(o, text + copied, found.from - copied);
+		memcpy(o, s + copied, found.from - copied);
 		o += found.from - copied;
 		memcpy(o, SECRET_MASK, MASK_LENGTH);
 		o += MASK_LENGTH;
 		copied = found.to;
 	}
-	memcpy(o, text + copied, length - copied);
+	memcpy(o, s + copied, length - copied);
 	return o + (length - copied) - out;
 }
