@@ -49,6 +49,27 @@ SELECT * FROM meter_maintain();
 SELECT key FROM meter.idempotency_key;
 SELECT count(*) FROM meter.rejected_event;
 
+-- what was dropped and rolled up is not lost when the retention is raised again: its hours take
+-- counters, but nothing that would have to compute them anew
+INSERT INTO meter.metric (metric, kind) VALUES ('level', 'gauge');
+SELECT meter_track('back', quantity => 100, at => date_trunc('hour', now() - interval '29 days'));
+SELECT meter_track('back', 'level', 7, at => date_trunc('hour', now() - interval '29 days'));
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+UPDATE meter.consumer SET last_seq = 1000 WHERE name = 'slow';
+SET meter.retention = '20d';
+SELECT count(*) > 0 FROM meter_maintain() WHERE action = 'dropped';
+SELECT dropped_through = ((now() - interval '29 days') AT TIME ZONE 'UTC')::date FROM meter.log_position;
+SET meter.retention = '60d';
+SELECT meter_track('back', quantity => 5, idempotency_key => 'b', at => date_trunc('hour', now() - interval '29 days'));
+SELECT meter_track('back', 'level', 3, at => date_trunc('hour', now() - interval '29 days'));
+SELECT * FROM meter_flush();
+SELECT meter_correct('back', 'b', quantity => 6);
+SELECT * FROM meter_flush();
+SELECT meter_rollup();
+SELECT metric, events, quantity FROM meter.usage_hourly WHERE tenant = 'back' ORDER BY metric;
+SELECT sqlstate, regexp_replace(reason, 'for .* any more', 'for <time> any more') AS reason FROM meter.rejected_event WHERE tenant = 'back';
+
 -- other tables of the schema, and partitions that are none of ours, are left alone
 CREATE TABLE meter.event_notes (n int);
 SET meter.retention = '1min';

@@ -116,7 +116,7 @@ meter_correct(PG_FUNCTION_ARGS)
 				 errmsg("tenant \"%s\" has no event %lld that counts",
 						TextDatumGetCString(PG_GETARG_DATUM(ARG_TENANT)),
 						(long long) PG_GETARG_INT64(ARG_SEQ)),
-				 errdetail("It does not exist, is older than the retention, or was voided or corrected under another seq.")));
+				 errdetail("It does not exist, is past meter.retention (its key past meter.dedup_window), or was voided or corrected under another seq.")));
 	if (!PG_ARGISNULL(ARG_QUANTITY))
 		event.quantity = PG_GETARG_NUMERIC(ARG_QUANTITY);
 	if (!PG_ARGISNULL(ARG_COST))

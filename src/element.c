@@ -365,7 +365,7 @@ read_fields(Event *event, JsonbContainer *object, const Field *fields,
 												  pg_mbcliplen(key.val.string.val,
 															   key.val.string.len, 64))),
 								NULL,
-								pstrdup("Fields are named as the arguments of meter_track(); anything else belongs into metadata."));
+								pstrdup("Fields are named as the arguments of meter_track(); anything else belongs in metadata."));
 	}
 	return true;
 }

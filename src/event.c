@@ -14,6 +14,7 @@
 
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -209,7 +210,7 @@ check_metric(Event *event, EventError *error)
 								psprintf("could not register metric \"%s\": too many metrics", name),
 								psprintf("There are already %d metrics.",
 										 setting_max_metrics),
-								pstrdup("Register it by inserting into meter.metric, or raise meter.max_metrics. What differs from call to call belongs into metadata."));
+								pstrdup("Register it by inserting into meter.metric, or raise meter.max_metrics. What differs from call to call belongs in metadata."));
 	}
 	if (event->quantity == NULL)
 		return event_refuse(error, ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -253,9 +254,9 @@ event_check_age(const Event *event, EventError *error)
 		event->at < GetCurrentTimestamp() - setting_retention * USECS_PER_MINUTE)
 		return event_refuse(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
 							pstrdup("event time is older than the retention"),
-							psprintf("It is %s; events are kept for %d days.",
+							psprintf("It is %s; meter.retention is %s.",
 									 timestamptz_to_str(event->at),
-									 setting_retention / (24 * 60)),
+									 GetConfigOptionByName("meter.retention", NULL, false)),
 							pstrdup("Raise meter.retention to load history."));
 	return true;
 }

@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -134,6 +135,30 @@ flush_chunk(Flush *flush, Waiting *rows, int nrows)
 }
 
 /*
+ * Delete a row of the inbox; false if somebody else has deleted it since the
+ * snapshot was taken.
+ */
+static bool
+flush_delete(Flush *flush, ItemPointer tid)
+{
+	TM_FailureData failure;
+	TM_Result	result = table_tuple_delete(flush->inbox, tid,
+											GetCurrentCommandId(true),
+											flush->snapshot, InvalidSnapshot,
+											true, &failure, false);
+
+	if (result == TM_Ok)
+		return true;
+
+	/* an older snapshot, which cannot see that it was flushed already */
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent delete")));
+	return false;
+}
+
+/*
  * Take rows out of the inbox, at most FLUSH_CHUNK.
  */
 static int
@@ -151,7 +176,11 @@ flush_take(Flush *flush, TableScanDesc scan, TupleTableSlot *slot,
 
 		CHECK_FOR_INTERRUPTS();
 		waiting->row = ExecCopySlotHeapTuple(slot);
-		simple_table_tuple_delete(flush->inbox, &slot->tts_tid, flush->snapshot);
+		if (!flush_delete(flush, &slot->tts_tid))
+		{
+			n--;
+			continue;
+		}
 		heap_deform_tuple(waiting->row, RelationGetDescr(flush->inbox),
 						  values, isnull);
 		inbox_read(values, isnull, &waiting->event, &waiting->validated);

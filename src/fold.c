@@ -12,7 +12,8 @@
  *
  * Nothing is lost: totals per tenant and metric are what they would be without
  * the cap.  Groups that have a row keep it; among new ones, those with the most
- * events get theirs.
+ * events get theirs.  Gauges are left alone: the levels of different things
+ * cannot be merged into the level of one.
  */
 #include "postgres.h"
 
@@ -261,6 +262,8 @@ fold_run(Usage *usage, FoldRun *run)
 		UsageHour  *target;
 
 		CHECK_FOR_INTERRUPTS();
+		if (group->gauge)
+			continue;
 		if (room_for_groups > 0)
 		{
 			room_for_groups--;

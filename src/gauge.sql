@@ -1,7 +1,7 @@
 -- gauge.sql: levels that hold until the next sample
 
 CREATE VIEW meter.gauge_level AS
-WITH sampled AS (
+WITH sampled AS NOT MATERIALIZED (
 	SELECT hour, tenant, metric, service, endpoint, method, dims,
 		first_at, last_at, quantity_last, quantity_seconds,
 		lead(first_at) OVER (

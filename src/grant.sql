@@ -11,7 +11,7 @@ BEGIN
 	pattern := CASE privileges
 		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_normalize_endpoint)$'
 		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail)$'
-		WHEN 'admin' THEN '.'
+		WHEN 'admin' THEN '^(?!meter_grant$|meter_metric_changed$)'
 	END;
 	IF pattern IS NULL THEN
 		RAISE EXCEPTION 'unknown set of privileges "%"', privileges
@@ -28,11 +28,12 @@ BEGIN
 	LOOP
 		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', function, role);
 	END LOOP;
-	IF privileges = 'app' THEN
+	IF privileges <> 'analyst' THEN
 		EXECUTE format('GRANT INSERT (at, latency_ms, status, tenant, metric, quantity, service,'
 			' endpoint, method, user_id, cost, metadata, idempotency_key, request_id,'
 			' error_message) ON meter.inbox TO %I', role);
-	ELSE
+	END IF;
+	IF privileges <> 'app' THEN
 		EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA meter TO %I', role);
 	END IF;
 	IF privileges = 'admin' THEN
@@ -42,7 +43,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.meter_grant(name, text) IS
-'Give a role one of three sets of privileges: app (track events), analyst (read usage and the log of all tenants) or admin (everything the extension offers). Errors: 22023 for another set, 42704 for an unknown role';
+'Give a role one of three sets of privileges: app (track events), analyst (read usage and the log of all tenants) or admin (everything but granting). Errors: 22023 for another set, 42704 for an unknown role';
 
 -- Nothing is executable by PUBLIC.
 DO $$

@@ -57,6 +57,37 @@ return_rows(ReturnSetInfo *rsinfo, Usage *usage, Tuplestorestate *rows,
 	ExecDropSingleTupleTableSlot(slot);
 }
 
+/* The rows made so far, when memory runs out in between. */
+typedef struct Tail
+{
+	Tuplestorestate *rows;
+	TupleDesc	desc;
+} Tail;
+
+/*
+ * Put the groups aside as rows, which the view adds up by their keys.  That is
+ * not right for gauges in more than one part, so their hours are read again.
+ */
+static void
+tail_full(Usage *usage, void *arg)
+{
+	Tail	   *tail = arg;
+	keymap_iterator iterator;
+	KeymapEntry *entry;
+
+	keymap_start_iterate(usage->hours, &iterator);
+	while ((entry = keymap_iterate(usage->hours, &iterator)) != NULL)
+	{
+		UsageHour  *group = entry->value;
+		const char *position = group->key.data;
+
+		if (group->gauge)
+			dirty_add(&usage->dirty, (text *) key_get_varlena(&position),
+					  group->hour, false);
+	}
+	usage_put_hours(usage, tail->rows, tail->desc);
+}
+
 PG_FUNCTION_INFO_V1(meter_usage_tail);
 
 Datum
@@ -66,40 +97,41 @@ meter_usage_tail(PG_FUNCTION_ARGS)
 	OwnerScope	scope;
 	Usage	   *usage;
 	Relation	hourly;
-	TupleDesc	desc;
-	Tuplestorestate *rows;
+	Tail		tail;
 	int64		upto;
 
 	InitMaterializedSRF(fcinfo, 0);
 	owner_begin(&scope);
 	hourly = table_open(owner_relation("usage_hourly"), AccessShareLock);
-	desc = RelationGetDescr(hourly);
+	tail.desc = RelationGetDescr(hourly);
+	tail.rows = tuplestore_begin_heap(false, false, work_mem);
 	usage = usage_begin(fcinfo->flinfo->fn_oid);
 	usage->want_hours = true;
 	usage->keep_dirty = true;
+	usage->full = tail_full;
+	usage->full_arg = &tail;
 
 	upto = rollup_log_end(true);
 	rollup_scan(usage, rollup_position(true), upto, true);
 	usage_scan(usage, INBOX_QUERY, 0, NULL, NULL, true);
-	rows = tuplestore_begin_heap(false, false, work_mem);
-	usage_put_hours(usage, rows, desc);
-	rollup_find_overlaps(usage, rows, true);
-	return_rows(rsinfo, usage, rows, desc, false);
-	tuplestore_end(rows);
+	usage_put_hours(usage, tail.rows, tail.desc);
+	rollup_find_overlaps(usage, tail.rows, true);
+	return_rows(rsinfo, usage, tail.rows, tail.desc, false);
 
 	if (usage->dirty.n > 0)
 	{
 		usage_reset(usage);
 		usage->keep_dirty = false;
+		usage->full = NULL;
 		rollup_scan_dirty(usage, &usage->dirty, USECS_PER_HOUR, upto, true);
 
 		/* of the inbox all is read, and the other hours are left out below */
 		usage_scan(usage, INBOX_QUERY, 0, NULL, NULL, true);
-		rows = tuplestore_begin_heap(false, false, work_mem);
-		usage_put_hours(usage, rows, desc);
-		return_rows(rsinfo, usage, rows, desc, true);
-		tuplestore_end(rows);
+		tuplestore_clear(tail.rows);
+		usage_put_hours(usage, tail.rows, tail.desc);
+		return_rows(rsinfo, usage, tail.rows, tail.desc, true);
 	}
+	tuplestore_end(tail.rows);
 	table_close(hourly, AccessShareLock);
 	owner_end(&scope);
 	return (Datum) 0;

@@ -18,6 +18,7 @@
 
 #include "lock.h"
 #include "log.h"
+#include "metric.h"
 #include "owner.h"
 #include "partition.h"
 #include "writer.h"
@@ -66,6 +67,7 @@ struct Log
 {
 	int64		start_seq;		/* end of the log before */
 	int64		last_seq;		/* end of the log now */
+	DateADT		dropped_through;	/* last day whose events are gone */
 	MemoryContext context;		/* of the writers */
 	int			ndays;
 	DayWriter	days[LOG_MAX_WRITERS];	/* most recently used first */
@@ -83,13 +85,21 @@ log_begin(void)
 
 	log->context = CurrentMemoryContext;
 	lock_until_commit(LOCK_FLUSH);
-	if (SPI_execute("SELECT last_seq FROM meter.log_position FOR UPDATE",
+	log->dropped_through = DATEVAL_NOBEGIN;
+	if (SPI_execute("SELECT last_seq, dropped_through FROM meter.log_position FOR UPDATE",
 					false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read meter.log_position");
 	if (SPI_processed > 0)
-		log->last_seq = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-													SPI_tuptable->tupdesc,
-													1, &isnull));
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		Datum		day;
+
+		log->last_seq = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+		day = SPI_getbinval(row, desc, 2, &isnull);
+		if (!isnull)
+			log->dropped_through = DatumGetDateADT(day);
+	}
 	log->start_seq = log->last_seq;
 	return log;
 }
@@ -195,6 +205,29 @@ log_supersede(Log *log, const Event *event, EventError *error)
 						NULL);
 }
 
+/*
+ * May the event enter its day although the day's other events are gone?  What
+ * would make its hour be computed anew may not: all that was rolled up of the
+ * dropped events would be lost.
+ */
+static bool
+log_check_dropped(const Event *event, EventError *error)
+{
+	const Metric *metric;
+
+	if (event->corrects == 0)
+	{
+		metric = metric_lookup(text_to_cstring(event->metric));
+		if (metric == NULL || !metric->gauge)
+			return true;
+	}
+	return event_refuse(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
+						pstrdup("events of this day were dropped"),
+						psprintf("Corrections and samples of gauges are not possible for %s any more.",
+								 timestamptz_to_str(event->at)),
+						NULL);
+}
+
 static inline void
 put(TupleTableSlot *slot, int column, void *pointer)
 {
@@ -204,7 +237,8 @@ put(TupleTableSlot *slot, int column, void *pointer)
 
 /*
  * Append a checked event.  Returns false with *error filled when it is an
- * amendment of an event that cannot be corrected.
+ * amendment of an event that cannot be corrected, or comes too late for a day
+ * whose partition was dropped.
  */
 bool
 log_append(Log *log, const Event *event, EventError *error)
@@ -215,6 +249,9 @@ log_append(Log *log, const Event *event, EventError *error)
 	bool	   *isnull;
 	int64		seq;
 
+	if (partition_day(event->at) <= log->dropped_through &&
+		!log_check_dropped(event, error))
+		return false;
 	if (event->corrects != 0)
 	{
 		/* the corrected event may be among those not yet written */

@@ -64,6 +64,7 @@ CREATE TABLE meter.log_position (
 	only_row boolean NOT NULL DEFAULT true CHECK (only_row),
 	last_seq bigint NOT NULL,
 	flushed_at timestamptz NOT NULL,
+	dropped_through date,
 	PRIMARY KEY (only_row)
 );
 COMMENT ON TABLE meter.log_position IS
@@ -71,6 +72,8 @@ COMMENT ON TABLE meter.log_position IS
 COMMENT ON COLUMN meter.log_position.only_row IS 'always true: there is one row';
 COMMENT ON COLUMN meter.log_position.last_seq IS 'seq of the last event';
 COMMENT ON COLUMN meter.log_position.flushed_at IS 'when events were last appended';
+COMMENT ON COLUMN meter.log_position.dropped_through IS
+'the last day (UTC) whose partition was dropped; hours up to there cannot be computed anew, so they take no corrections and no samples of gauges';
 SELECT pg_catalog.pg_extension_config_dump('meter.log_position', '');
 
 CREATE TABLE meter.consumer (

@@ -82,7 +82,7 @@ delete_expired(ReturnSetInfo *rsinfo, const char *object, const char *statement,
 		elog(ERROR, "could not delete from meter.%s", object);
 	if (SPI_processed > 0)
 		report(rsinfo, "deleted", object,
-			   psprintf(UINT64_FORMAT " rows", SPI_processed));
+			   psprintf("rows: " UINT64_FORMAT, SPI_processed));
 }
 
 /*
@@ -138,7 +138,7 @@ drop_partition(ReturnSetInfo *rsinfo, Oid parent, Oid relid, const char *name,
 	}
 	if (!lock_patiently(parent) || !lock_patiently(relid))
 	{
-		report(rsinfo, "busy", name, "it is being read; the next run tries again");
+		report(rsinfo, "busy", name, "another transaction holds a lock on it or on meter.event; the next run tries again");
 		return;
 	}
 	if (SPI_execute(psprintf("DROP TABLE meter.%s", quote_identifier(name)),
@@ -147,6 +147,12 @@ drop_partition(ReturnSetInfo *rsinfo, Oid parent, Oid relid, const char *name,
 	if (SPI_execute_with_args("DELETE FROM meter.event_partition WHERE day = $1",
 							  1, &type, &value, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not delete from meter.event_partition");
+
+	/* a partition without events was dropped before the log had any */
+	if (SPI_execute_with_args("UPDATE meter.log_position "
+							  "SET dropped_through = GREATEST(dropped_through, $1)",
+							  1, &type, &value, NULL, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not update meter.log_position");
 	report(rsinfo, "dropped", name, NULL);
 }
 

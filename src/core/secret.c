@@ -1000,9 +1000,9 @@ find_at_name(Scan *scan, size_t start, Range *found)
 }
 
 /*
- * Take what ends the host of a URL off the secret found, as value_limit() does
- * not for one that begins there, and for a key that holds a slash.  Returns
- * false if nothing but a mask remains.
+ * Keep the secret found out of what ends the host of a URL, where
+ * value_limit() does not see to it.  Returns false if nothing but a mask
+ * remains.
  */
 static bool
 clip(const Scan *scan, Range *found)
