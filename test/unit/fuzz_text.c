@@ -57,7 +57,7 @@ check_secret(const char *text, size_t length)
 
 	REQUIRE(n <= SECRET_MASKED_SIZE(length));
 	REQUIRE(secret_found(text, length) ||
-		  (n == length && memcmp(once, text, n) == 0));
+			(n == length && memcmp(once, text, n) == 0));
 	again = copy(once, n);
 	twice = malloc(SECRET_MASKED_SIZE(n));
 	REQUIRE(!secret_found(again, n));

@@ -167,7 +167,7 @@ test_what_follows_an_identifier_stays(void **state)
 		{"/things/123:batch_get", "/things/:id:batch_get"},
 		{"/things/123.json:cancel", "/things/:id.json:cancel"},
 		{"/x/jane@example.com:cancel", "/x/:id:cancel"},
-		{"/img/38101a0b-2096-447d-96ea-a692162415ae-small.jpg", "/img/:id.jpg"},
+		{"/img/38101a0b-2096-447d-96ea-a692162415ae-s.jpg", "/img/:id.jpg"},
 	};
 
 	assert_examples(examples, COUNT(examples));

@@ -35,28 +35,29 @@
 
 typedef struct Example
 {
-	const char *text;
+	const char *original;
 	const char *expected;
 } Example;
 
 /* Both on the heap and exactly as long as allowed, for the sanitizer. */
 static void
-assert_masked(const char *text, size_t length, const char *expected,
+assert_masked(const char *original, size_t length, const char *expected,
 			  size_t expected_length)
 {
 	char	   *in = malloc(length > 0 ? length : 1);
 	char	   *out = malloc(SECRET_MASKED_SIZE(length));
-	bool		same = length == expected_length &&
-		memcmp(text, expected, length) == 0;
 	size_t		n;
+	bool		same;
 
-	memcpy(in, text, length);
+	memcpy(in, original, length);
 	n = secret_mask(in, length, out);
 	if (n != expected_length || memcmp(out, expected, n) != 0)
-		fail_msg("\"%.*s\" became \"%.*s\", not \"%.*s\"", (int) length, text,
-				 (int) n, out, (int) expected_length, expected);
+		fail_msg("\"%.*s\" became \"%.*s\", not \"%.*s\"", (int) length,
+				 original, (int) n, out, (int) expected_length, expected);
+	same = length == n && memcmp(in, out, n) == 0;
 	if (secret_found(in, length) == same)
-		fail_msg("secret_found disagrees about \"%.*s\"", (int) length, text);
+		fail_msg("secret_found disagrees about \"%.*s\"", (int) length,
+				 original);
 	free(out);
 	free(in);
 }
@@ -68,7 +69,7 @@ assert_examples(const Example *examples, size_t n)
 	{
 		const char *expected = examples[i].expected;
 
-		assert_masked(examples[i].text, strlen(examples[i].text),
+		assert_masked(examples[i].original, strlen(examples[i].original),
 					  expected, strlen(expected));
 		assert_masked(expected, strlen(expected), expected, strlen(expected));
 	}
@@ -130,12 +131,14 @@ test_values_of_names(void **state)
 		{"{password: abc, x: 1}", "{password: ***, x: 1}"},
 		{"password => 'abc', x", "password => '***', x"},
 		{"password := abc", "password := ***"},
+		{"password=`abc`", "password=`***`"},
 		{"Server=db;Password=abc;Port=1", "Server=db;Password=***;Port=1"},
 		{"--token=abc -v", "--token=*** -v"},
 		/* in quotes */
 		{"{\"password\": \"abc def\", \"x\": 1}",
 		"{\"password\": \"***\", \"x\": 1}"},
-		{"{\"password\":\"a\\\"b\",\"x\":1}", "{\"password\":\"***\",\"x\":1}"},
+		{"{\"password\":\"a\\\"b\",\"x\":1}",
+		"{\"password\":\"***\",\"x\":1}"},
 		{"{\"password\":\"a\\\\\",\"x\":1}", "{\"password\":\"***\",\"x\":1}"},
 		{"{\\\"token\\\": \\\"a\\\\\\\"b\\\", \\\"x\\\": 1}",
 		"{\\\"token\\\": \\\"***\\\", \\\"x\\\": 1}"},
@@ -218,14 +221,15 @@ test_shapes(void **state)
 	};
 	static const char *const frames[] = {
 		"%s", "used %s twice", "key %s.", "(%s)", "'%s',", "/a/%s/b",
-		"x=%s&y", "a-%s", "%%22%s%%22", "\\n%s\\n", "*%s*", "\xC3\xA9%s\xC3\xA9",
+		"x=%s&y", "a-%s", "%%22%s%%22", "\\n%s\\n", "*%s*",
+		"\xC3\xA9%s\xC3\xA9",
 	};
 
 	for (size_t i = 0; i < COUNT(keys); i++)
 	{
 		for (size_t k = 0; k < COUNT(frames); k++)
 		{
-			char		text[256];
+			char		original[256];
 			char		expected[256];
 
 			/* Some may hold '/', '=', '.' and '-'. */
@@ -235,9 +239,10 @@ test_shapes(void **state)
 				 keys[i][strlen(keys[i]) - 1] == '.') &&
 				strstr(frames[k], "%s.") != NULL)
 				continue;
-			snprintf(text, sizeof(text), frames[k], keys[i]);
+			snprintf(original, sizeof(original), frames[k], keys[i]);
 			snprintf(expected, sizeof(expected), frames[k], "***");
-			assert_masked(text, strlen(text), expected, strlen(expected));
+			assert_masked(original, strlen(original),
+						  expected, strlen(expected));
 			assert_masked(expected, strlen(expected),
 						  expected, strlen(expected));
 		}
@@ -250,8 +255,9 @@ test_private_keys(void **state)
 	static const Example examples[] = {
 		{PEM_BEGIN("RSA PRIVATE KEY") "\nMIIE\nabc=\n"
 			PEM_END("RSA PRIVATE KEY") "\nx",
-			PEM_BEGIN("RSA PRIVATE KEY") "***" PEM_END("RSA PRIVATE KEY") "\nx"},
-		{"x " PEM_BEGIN("PRIVATE KEY") "\\nMIIE", "x " PEM_BEGIN("PRIVATE KEY") "***"},
+		PEM_BEGIN("RSA PRIVATE KEY") "***" PEM_END("RSA PRIVATE KEY") "\nx"},
+		{"x " PEM_BEGIN("PRIVATE KEY") "\\nMIIE",
+		"x " PEM_BEGIN("PRIVATE KEY") "***"},
 		{PEM_BEGIN("PGP PRIVATE KEY BLOCK") "\n\nlQ\n"
 			PEM_END("PGP PRIVATE KEY BLOCK"),
 			PEM_BEGIN("PGP PRIVATE KEY BLOCK") "***"
@@ -281,6 +287,7 @@ test_passwords_in_urls(void **state)
 		{"a://token:abc@b", "a://token:***@b"},
 		{"a://" AWS ":abc@b", "a://***:***@b"},
 		{"a://b:!!!@c and d://e:f@g", "a://b:***@c and d://e:***@g"},
+		{"a://b?token=c/d:e@f", "a://b?token=***"},
 	};
 	static const char *const kept[] = {
 		"https://db:5432/x@y", "https://user@db/x", "https://db/a:b@c",
@@ -324,7 +331,8 @@ static void
 test_masked_twice_is_the_same(void **state)
 {
 	static const char *const seeds[] = {
-		"Authorization: Bearer abc123", "Cookie: a=b; c=d", "Basic dXNlcjpwYXNz",
+		"Authorization: Bearer abc123", "Cookie: a=b; c=d",
+		"Basic dXNlcjpwYXNz",
 		"{\"password\": \"a\\\"b\", \"x\": 1, \"token\": null}",
 		"{\\\"secret\\\": \\\"abc\\\"}", "'f(secret => ''abc'')'",
 		"/x?key=abc&api_key=def#g", "user%5Bpassword%5D=abc%3D",
@@ -361,11 +369,13 @@ test_time_is_linear(void **state)
 	static const char *const pieces[] = {
 		"eyJ-", "eyJabcde.", "sk-", "SG.", "a://", "a://b:", "-", "\\", "'",
 		"token:{", "token:[", "token ", "token=\\", "password:'", "bearer a",
-		"basic a", "-----BEGIN ", PEM_BEGIN("PRIVATE KEY"), "xoxb-", "AKIA", "%",
-		"***", "token:***,", "a:", " ", "cookie: ", "Authorization: digest ",
+		"basic a", "-----BEGIN ", PEM_BEGIN("PRIVATE KEY"), "xoxb-", "AKIA",
+		"%", "***", "token:***,", "a:", " ", "cookie: ",
+		"Authorization: digest ", "a://token=x/", "a://token:{x/",
+		"a://cookie:x/", "a://u:p@token=/", "a://whsec_" R16 "/",
 	};
 	size_t		length = 1 << 20;
-	char	   *text = malloc(length);
+	char	   *in = malloc(length);
 	char	   *out = malloc(SECRET_MASKED_SIZE(length));
 
 	for (size_t i = 0; i < COUNT(pieces); i++)
@@ -374,13 +384,13 @@ test_time_is_linear(void **state)
 		size_t		n = strlen(pieces[i]);
 
 		for (size_t k = 0; k < length; k++)
-			text[k] = pieces[i][k % n];
-		secret_mask(text, length, out);
+			in[k] = pieces[i][k % n];
+		secret_mask(in, length, out);
 		if (clock() - start > 2 * CLOCKS_PER_SEC)
 			fail_msg("\"%s\", repeated, takes too long", pieces[i]);
 	}
 	free(out);
-	free(text);
+	free(in);
 }
 
 int
