@@ -14,6 +14,8 @@ CORE = \
 	src/core/endpoint.o \
 	src/core/exactsum.o \
 	src/core/secret.o \
+	src/core/secret_name.o \
+	src/core/secret_shape.o \
 	src/core/sketch.o \
 	src/core/sketch_pack.o \
 	src/core/sketch_text.o
