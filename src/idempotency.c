@@ -101,7 +101,7 @@ claim_first(KeyClaim *claims, int n)
 			   "WHERE k.seen_at < $5 "
 			   "RETURNING tenant, key",
 			   5, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
-						   TIMESTAMPTZOID, TIMESTAMPTZOID);
+			   TIMESTAMPTZOID, TIMESTAMPTZOID);
 	args[0] = PointerGetDatum(text_array(tenants, nfirst));
 	args[1] = PointerGetDatum(text_array(keys, nfirst));
 	args[2] = PointerGetDatum(construct_array(ats, nfirst, TIMESTAMPTZOID, 8,

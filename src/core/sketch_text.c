@@ -447,6 +447,7 @@ sketch_from_text(Sketch *s, const char *text, size_t *error_at)
 	if (status != SKETCH_OK)
 	{
 		*error_at = at - text;
+
 		return status;
 	}
 
@@ -463,6 +464,7 @@ sketch_from_text(Sketch *s, const char *text, size_t *error_at)
 	if (status != SKETCH_OK)
 	{
 		*error_at = at - text;
+
 		sketch_free(s);
 	}
 	return status;
