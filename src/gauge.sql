@@ -51,6 +51,7 @@ LEFT JOIN meter.usage_hourly AS u
 	ON u.hour = l.hour AND u.tenant = l.tenant AND u.metric = l.metric AND u.dims = l.dims
 	AND u.service IS NOT DISTINCT FROM l.service
 	AND u.endpoint IS NOT DISTINCT FROM l.endpoint
-	AND u.method IS NOT DISTINCT FROM l.method;
+	AND u.method IS NOT DISTINCT FROM l.method
+	AND u.quantity_seconds IS NOT NULL;
 COMMENT ON VIEW meter.gauge_hourly IS
 'How did each gauge move, hour by hour? Samples with their average, minimum, maximum and last value, and the time-weighted average in which each sample holds until the next, also across hours without samples';

@@ -125,7 +125,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char	   *text = core_alloc(size + 1);
 
 	memcpy(text, data, size);
-	text[size] = '\0';
+	text[		size] = '\0';
+
 	try_text(text);
 	core_free(text);
 	try_binary(data, size);

@@ -683,6 +683,7 @@ test_format(void **state)
 	core_free(packed);
 
 	text = sketch_to_text(&s);
+
 	assert_string_equal(text,
 						"accuracy=0.01 count=265 zero=5 min=-0.5 max=9"
 						" sum=0x10Bp0 neg=[-34:2] pos=[0:1,1:256,110:1]");
@@ -691,6 +692,7 @@ test_format(void **state)
 
 	make_empty(&s, 0.25);
 	text = sketch_to_text(&s);
+
 	assert_string_equal(text, "accuracy=0.25 count=0");
 	core_free(text);
 	sketch_free(&s);
@@ -787,7 +789,7 @@ static void
 refuse_text(SketchStatus expected, const char *marked)
 {
 	size_t		expected_at = strcspn(marked, "!");
-	char		text[200];
+	char text[	200];
 	Sketch		s;
 	size_t		error_at;
 	SketchStatus status;
