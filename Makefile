@@ -45,6 +45,7 @@ OBJS = \
 	src/partition.o \
 	src/reject.o \
 	src/rollup.o \
+	src/rollup_scan.o \
 	src/schedule.o \
 	src/secret.o \
 	src/setting.o \

@@ -83,3 +83,10 @@ SELECT bool_and(p.events = e.n AND p.first_seq = e.lo AND p.last_seq = e.hi)
 FROM meter.event_partition AS p
 JOIN (SELECT (at AT TIME ZONE 'UTC')::date AS day, count(*) AS n, min(seq) AS lo, max(seq) AS hi
       FROM meter.event GROUP BY 1) AS e USING (day);
+
+-- a name of ours that is taken by a table that is no partition
+ALTER TABLE meter.event DETACH PARTITION meter.event_p20260301;
+SELECT meter_track('acme', at => '2026-03-01 10:00+00');
+SELECT * FROM meter_flush();
+ALTER TABLE meter.event ATTACH PARTITION meter.event_p20260301 FOR VALUES FROM ('2026-03-01 00:00+00') TO ('2026-03-02 00:00+00');
+SELECT * FROM meter_flush();

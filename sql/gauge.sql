@@ -116,3 +116,15 @@ JOIN (SELECT tenant, sum(quantity_seconds) + sum(gap) AS level_seconds
       FROM (SELECT tenant, quantity_seconds, COALESCE(quantity_last * extract(epoch FROM lead(first_at) OVER (PARTITION BY tenant ORDER BY hour) - last_at), 0) AS gap
             FROM meter.usage_hourly WHERE metric = 'level' AND tenant <> 'cap') AS u GROUP BY 1) AS l USING (tenant);
 RESET meter.rollup_work_mem;
+
+-- a counter that becomes a gauge in mid-hour: the hour is computed anew
+SELECT meter_track('turn', 'turning', 4, at => '2026-03-09 10:00+00');
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+UPDATE meter.metric SET kind = 'gauge' WHERE metric = 'turning';
+SELECT meter_track('turn', 'turning', 6, at => '2026-03-09 10:10+00');
+SELECT appended FROM meter_flush();
+SELECT events, quantity_seconds FROM meter.live WHERE tenant = 'turn';
+SELECT meter_rollup();
+-- 4 for 600 seconds
+SELECT events, quantity_seconds FROM meter.usage_hourly WHERE tenant = 'turn';

@@ -81,3 +81,19 @@ SELECT count(*) FROM (
 
 DROP VIEW now_live;
 DROP PROCEDURE add_events;
+
+-- a tail larger than the memory for it, with many users and with gauges in more than one part
+INSERT INTO meter.inbox (at, tenant, endpoint, user_id, metric, quantity)
+SELECT timestamptz '2026-03-04 00:00+00' + (i % 7200) * interval '1 second', 'big', '/x/' || chr(97 + i % 26), 'user' || i,
+	CASE WHEN i % 10 = 0 THEN 'level' ELSE 'api_requests' END, i % 13
+FROM generate_series(1, 40000) AS i;
+SELECT appended FROM meter_flush();
+SET meter.rollup_work_mem = '1MB';
+CREATE TEMP TABLE big AS SELECT hour, metric, endpoint, sum(events) AS events, sum(quantity) AS quantity, sum(quantity_seconds) AS seconds,
+	bool_and(meter.users_count(users) > 40) AS users FROM meter.live WHERE tenant = 'big' GROUP BY 1, 2, 3;
+SELECT count(*), sum(events), sum(quantity), bool_and(users) FROM big;
+SELECT meter_rollup() > 0;
+RESET meter.rollup_work_mem;
+SELECT count(*) FROM (
+	SELECT hour, metric, endpoint, events, quantity, quantity_seconds FROM meter.usage_hourly WHERE tenant = 'big'
+	EXCEPT SELECT hour, metric, endpoint, events, quantity, seconds FROM big) AS differing;

@@ -160,3 +160,10 @@ SELECT meter_rollup();
 SELECT count(*), sum(events), sum(folded), sum(events) FILTER (WHERE dims ? '(other)') AS no_dims
 FROM meter.usage_hourly WHERE tenant = 'cap' AND hour = '2026-03-06 11:00+00';
 RESET meter.max_groups_per_hour;
+
+-- a number of thousands of digits is no dimension, since no index has room for it
+INSERT INTO meter.inbox (at, tenant, metric, metadata)
+SELECT '2026-03-07 10:00+00', 'digits', 'tokens', jsonb_build_object('model', repeat('7', 7000)::numeric);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT dims, events FROM meter.usage_hourly WHERE tenant = 'digits';

@@ -17,7 +17,8 @@
 
 /*
  * The dimensions of the event, or NULL when it has none.  Only scalars are
- * dimensions: null, objects and arrays count as absent.
+ * dimensions: null, objects and arrays count as absent, and so do numbers of
+ * hundreds of digits.
  */
 Jsonb *
 dimension_extract(const Metric *metric, Jsonb *metadata)
@@ -47,6 +48,10 @@ dimension_extract(const Metric *metric, Jsonb *metadata)
 				value->val.numeric =
 					DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
 														NumericGetDatum(value->val.numeric)));
+
+				/* a key of the index must have room for it */
+				if (VARSIZE_ANY(value->val.numeric) > DIMENSION_MAX_LENGTH)
+					continue;
 				break;
 			case jbvBool:
 				break;

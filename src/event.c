@@ -289,7 +289,10 @@ store_endpoint(Event *event)
 
 	if (event->endpoint == NULL)
 		return;
-	event->endpoint = secret_mask_text(event->endpoint);
+
+	/* a mask can be longer than what it hides, but not in what is kept */
+	event->endpoint = secret_mask_text(clip_text(event->endpoint,
+												 EVENT_MAX_MASKED));
 	if (setting_normalize_endpoints)
 	{
 		length = endpoint_normalize(VARDATA_ANY(event->endpoint),
@@ -355,8 +358,10 @@ event_check(Event *event, EventError *error)
 		if (VARSIZE_ANY_EXHDR(event->error_message) == 0)
 			event->error_message = NULL;
 		else
-			event->error_message = clip_text(secret_mask_text(event->error_message),
-											 EVENT_MAX_ERROR);
+			event->error_message =
+				clip_text(secret_mask_text(clip_text(event->error_message,
+													 EVENT_MAX_MASKED)),
+						  EVENT_MAX_ERROR);
 	}
 	return true;
 }

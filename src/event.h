@@ -18,6 +18,7 @@
 #define EVENT_MAX_KEY 255
 #define EVENT_MAX_REQUEST 128
 #define EVENT_MAX_ERROR 1024
+#define EVENT_MAX_MASKED 8192	/* of either, looked at for credentials */
 #define EVENT_MAX_METADATA 8192
 
 /*

@@ -5,6 +5,10 @@
  * The one source so far is meter.inbox.  A row leaves the inbox in the same
  * transaction in which it appears in meter.event, is counted as a repeat or
  * is kept in meter.rejected_event, so it is never lost and never there twice.
+ *
+ * All tenants depend on this one writer, so no row may stop it: rows go in
+ * chunks, each in a subtransaction, and one that fails is taken apart until
+ * the row that is to blame is found and set aside.
  */
 #include "postgres.h"
 
@@ -16,9 +20,13 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "event.h"
@@ -26,11 +34,22 @@
 #include "idempotency.h"
 #include "inbox.h"
 #include "log.h"
+#include "metric.h"
 #include "owner.h"
 #include "reject.h"
 
-/* Rows looked at in one go; bounds the memory of a flush. */
-#define FLUSH_CHUNK 10000
+/* Rows, and bytes of them, dealt with in one go; bound the memory of a flush. */
+#define FLUSH_CHUNK_ROWS 10000
+#define FLUSH_CHUNK_BYTES (64 * 1024 * 1024)
+
+/* A row of more bytes is refused without being read (ours have some 12 kB). */
+#define FLUSH_MAX_ROW (64 * 1024)
+
+/* How long to wait, in ms, for a session that has the same key in its hands. */
+#define FLUSH_LOCK_TIMEOUT 1000
+
+/* More rows that fail for reasons of their own are a failure of ours. */
+#define FLUSH_MAX_POISON 100
 
 typedef struct Flush
 {
@@ -38,16 +57,18 @@ typedef struct Flush
 	Relation	inbox;
 	Snapshot	snapshot;
 	MemoryContext chunk_context;
-	int64		duplicates;
-	int64		rejected;
+	FlushResult result;
+	int			poison;
 } Flush;
 
 /* A row of the inbox on its way. */
 typedef struct Waiting
 {
 	HeapTuple	row;
+	Size		size;			/* of its values, detoasted */
 	Event		event;
 	bool		validated;
+	bool		drop;
 } Waiting;
 
 /*
@@ -55,27 +76,23 @@ typedef struct Waiting
  * it is too large to keep.
  */
 static Jsonb *
-waiting_to_json(HeapTuple row, TupleDesc desc)
+waiting_to_json(Flush *flush, const Waiting *waiting)
 {
+	TupleDesc	desc = RelationGetDescr(flush->inbox);
+	MemoryContext context = CurrentMemoryContext;
 	Oid			rowtype = desc->tdtypeid;
-	Datum		arg = heap_copy_tuple_as_datum(row, desc);
+	Datum		arg;
 	bool		isnull;
 	Jsonb	   *result;
-	Size		size = 0;
 
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Datum		value = heap_getattr(row, i + 1, desc, &isnull);
-
-		if (!isnull && TupleDescAttr(desc, i)->attlen == -1)
-			size += toast_raw_datum_size(value);
-	}
-	if (size > REJECT_MAX_EVENT)
+	if (waiting->size > REJECT_MAX_EVENT)
 		return NULL;
+	arg = heap_copy_tuple_as_datum(waiting->row, desc);
 	if (SPI_execute_with_args("SELECT pg_catalog.jsonb_strip_nulls("
 							  "pg_catalog.to_jsonb($1) - ARRAY['validated', 'voids'])",
 							  1, &rowtype, &arg, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read a rejected event");
+	MemoryContextSwitchTo(context); /* SPI has left its own */
 	result = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0],
 											  SPI_tuptable->tupdesc, 1,
 											  &isnull));
@@ -84,54 +101,62 @@ waiting_to_json(HeapTuple row, TupleDesc desc)
 }
 
 static void
-flush_reject(Flush *flush, const Waiting *waiting, const EventError *error)
+flush_reject(Flush *flush, Waiting *waiting, const EventError *error)
 {
 	reject_store(REJECT_INBOX, error, waiting->event.tenant,
-				 waiting_to_json(waiting->row, RelationGetDescr(flush->inbox)));
-	flush->rejected++;
+				 waiting_to_json(flush, waiting));
+	flush->result.rejected++;
+	waiting->drop = true;
 }
 
 /*
- * Check the rows that nobody has checked yet, drop what is refused or a
- * repeat, and append the rest.
+ * The event of the row.  Of a row that is far too large only the tenant is
+ * read, to say whose it was.
  */
-static void
-flush_chunk(Flush *flush, Waiting *rows, int nrows)
+static bool
+waiting_read(Flush *flush, Waiting *waiting, EventError *error)
 {
-	Event	  **unclaimed = palloc(nrows * sizeof(Event *));
-	int		   *owner = palloc(nrows * sizeof(int));
-	Claim	   *claims = palloc(nrows * sizeof(Claim));
-	bool	   *drop = palloc0(nrows * sizeof(bool));
-	EventError	error;
-	int			n = 0;
+	TupleDesc	desc = RelationGetDescr(flush->inbox);
+	Datum		values[INBOX_COLUMNS];
+	bool		isnull[INBOX_COLUMNS];
+	text	   *tenant;
 
-	for (int i = 0; i < nrows; i++)
+	heap_deform_tuple(waiting->row, desc, values, isnull);
+	if (waiting->size <= FLUSH_MAX_ROW)
 	{
-		CHECK_FOR_INTERRUPTS();
-		drop[i] = rows[i].validated ?
-			!event_check_age(&rows[i].event, &error) :
-			!event_check(&rows[i].event, &error);
-		if (drop[i])
-			flush_reject(flush, &rows[i], &error);
-		else if (!rows[i].validated)
-		{
-			owner[n] = i;
-			unclaimed[n++] = &rows[i].event;
-		}
+		inbox_read(values, isnull, &waiting->event, &waiting->validated);
+		return true;
 	}
-	idempotency_claim(unclaimed, n, claims);
-	for (int i = 0; i < n; i++)
-		if (claims[i] == CLAIM_REPEAT)
-		{
-			drop[owner[i]] = true;
-			flush->duplicates++;
-		}
-	for (int i = 0; i < nrows; i++)
+	memset(&waiting->event, 0, sizeof(Event));
+	waiting->validated = false;
+	if (!isnull[INBOX_TENANT])
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (!drop[i] && !log_append(flush->log, &rows[i].event, &error))
-			flush_reject(flush, &rows[i], &error);
+		tenant = (text *) PG_DETOAST_DATUM_SLICE(values[INBOX_TENANT], 0,
+												 EVENT_MAX_TENANT);
+		waiting->event.tenant =
+			cstring_to_text_with_len(VARDATA_ANY(tenant),
+									 pg_mbcliplen(VARDATA_ANY(tenant),
+												  VARSIZE_ANY_EXHDR(tenant),
+												  EVENT_MAX_TENANT));
 	}
+	return event_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+						pstrdup("event is too large"),
+						psprintf("It has %zu bytes; at most %d are read.",
+								 waiting->size, FLUSH_MAX_ROW),
+						NULL);
+}
+
+/*
+ * Would the row have to wait for a session that has claimed the same key, or
+ * registered the same metric, and has not committed yet?  It might.
+ */
+static bool
+might_wait(const Waiting *waiting)
+{
+	return !waiting->validated &&
+		(waiting->event.idempotency_key != NULL ||
+		 (waiting->event.metric != NULL &&
+		  metric_lookup(text_to_cstring(waiting->event.metric)) == NULL));
 }
 
 /*
@@ -159,31 +184,201 @@ flush_delete(Flush *flush, ItemPointer tid)
 }
 
 /*
- * Take rows out of the inbox, at most FLUSH_CHUNK.
+ * Take the rows out of the inbox, check those that nobody has checked yet,
+ * drop what is refused or a repeat, and append the rest.  With leave_waiting,
+ * rows that might have to wait for another session stay where they are.
+ */
+static void
+flush_rows(Flush *flush, Waiting *rows, int nrows, bool leave_waiting)
+{
+	Event	  **unclaimed = palloc(nrows * sizeof(Event *));
+	Waiting   **owner = palloc(nrows * sizeof(Waiting *));
+	Claim	   *claims = palloc(nrows * sizeof(Claim));
+	EventError	error;
+	int			n = 0;
+
+	for (int i = 0; i < nrows; i++)
+	{
+		Waiting    *waiting = &rows[i];
+		bool		readable;
+
+		CHECK_FOR_INTERRUPTS();
+		readable = waiting_read(flush, waiting, &error);
+		waiting->drop = (readable && leave_waiting && might_wait(waiting)) ||
+			!flush_delete(flush, &waiting->row->t_self);
+		if (waiting->drop)
+			continue;
+		if (!readable ||
+			!(waiting->validated ? event_check_age(&waiting->event, &error) :
+			  event_check(&waiting->event, &error)))
+			flush_reject(flush, waiting, &error);
+		else if (!waiting->validated)
+		{
+			owner[n] = waiting;
+			unclaimed[n++] = &waiting->event;
+		}
+	}
+	idempotency_claim(unclaimed, n, claims);
+	for (int i = 0; i < n; i++)
+		if (claims[i] == CLAIM_REPEAT)
+		{
+			owner[i]->drop = true;
+			flush->result.duplicates++;
+		}
+	for (int i = 0; i < nrows; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!rows[i].drop && !log_append(flush->log, &rows[i].event, &error))
+			flush_reject(flush, &rows[i], &error);
+	}
+	log_settle(flush->log);
+}
+
+/* Keep a row whose event raised an error of its own. */
+static void
+flush_poison(Flush *flush, Waiting *waiting, const ErrorData *edata)
+{
+	EventError	error = {edata->sqlerrcode, edata->message, edata->detail, NULL};
+
+	memset(&waiting->event, 0, sizeof(Event));
+	if (flush_delete(flush, &waiting->row->t_self))
+		flush_reject(flush, waiting, &error);
+}
+
+/*
+ * Run one of the two in a subtransaction.  Returns NULL if that went well;
+ * else nothing of it has happened, and the error is returned.
+ */
+static ErrorData *
+flush_try(Flush *flush, Waiting *rows, int nrows, bool leave_waiting,
+		  const ErrorData *poison)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resource_owner = CurrentResourceOwner;
+	FlushResult result = flush->result;
+	LogMark		mark = log_mark(flush->log);
+	ErrorData  *volatile failure = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		if (poison != NULL)
+			flush_poison(flush, rows, poison);
+		else
+			flush_rows(flush, rows, nrows, leave_waiting);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		failure = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		log_rewind(flush->log, &mark);
+		flush->result = result;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resource_owner;
+	return failure;
+}
+
+/*
+ * Is it an error of the event, and not of the server, the transaction or
+ * whoever runs it?
+ */
+static bool
+is_poison(const ErrorData *edata)
+{
+	switch (ERRCODE_TO_CATEGORY(edata->sqlerrcode))
+	{
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+			return false;
+		default:
+			return true;
+	}
+}
+
+/*
+ * Flush rows so that one that cannot be flushed stops no other: if they fail
+ * together, their halves are tried, down to the row that fails alone.
+ */
+static void
+flush_chunk(Flush *flush, Waiting *rows, int nrows)
+{
+	ErrorData  *failure = flush_try(flush, rows, nrows, false, NULL);
+
+	if (failure == NULL)
+		return;
+	if (failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+	{
+		failure = flush_try(flush, rows, nrows, true, NULL);
+		if (failure == NULL)
+			return;
+	}
+	if (!is_poison(failure))
+		ReThrowError(failure);
+	if (nrows > 1)
+	{
+		flush_chunk(flush, rows, nrows / 2);
+		flush_chunk(flush, rows + nrows / 2, nrows - nrows / 2);
+		return;
+	}
+	if (++flush->poison > FLUSH_MAX_POISON)
+		ReThrowError(failure);
+	failure = flush_try(flush, rows, 1, false, failure);
+	if (failure != NULL)
+		ReThrowError(failure);
+}
+
+/*
+ * The size of a row's values when they are detoasted.
+ */
+static Size
+row_size(HeapTuple row, TupleDesc desc)
+{
+	Size		size = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(row, i + 1, desc, &isnull);
+
+		if (!isnull && TupleDescAttr(desc, i)->attlen == -1)
+			size += toast_raw_datum_size(value);
+	}
+	return size;
+}
+
+/*
+ * Read the next rows of the inbox.  *more becomes false at the last one: a
+ * scan that is asked again after its end begins anew.
  */
 static int
 flush_take(Flush *flush, TableScanDesc scan, TupleTableSlot *slot,
-		   Waiting *rows)
+		   Waiting *rows, bool *more)
 {
-	Datum		values[INBOX_COLUMNS];
-	bool		isnull[INBOX_COLUMNS];
+	Size		bytes = 0;
 	int			n = 0;
 
-	while (n < FLUSH_CHUNK &&
-		   table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	while (n < FLUSH_CHUNK_ROWS && bytes < FLUSH_CHUNK_BYTES)
 	{
-		Waiting    *waiting = &rows[n++];
+		Waiting    *waiting = &rows[n];
 
 		CHECK_FOR_INTERRUPTS();
+		*more = table_scan_getnextslot(scan, ForwardScanDirection, slot);
+		if (!*more)
+			break;
+		n++;
 		waiting->row = ExecCopySlotHeapTuple(slot);
-		if (!flush_delete(flush, &slot->tts_tid))
-		{
-			n--;
-			continue;
-		}
-		heap_deform_tuple(waiting->row, RelationGetDescr(flush->inbox),
-						  values, isnull);
-		inbox_read(values, isnull, &waiting->event, &waiting->validated);
+		waiting->row->t_self = slot->tts_tid;
+		waiting->size = row_size(waiting->row, RelationGetDescr(flush->inbox));
+		bytes += Min(waiting->size, FLUSH_MAX_ROW);
 	}
 	return n;
 }
@@ -193,7 +388,7 @@ flush_inbox(Flush *flush)
 {
 	TableScanDesc scan;
 	TupleTableSlot *slot;
-	int			n;
+	bool		more;
 
 	flush->inbox = table_open(owner_relation("inbox"), RowExclusiveLock);
 	if (RelationGetDescr(flush->inbox)->natts != INBOX_COLUMNS)
@@ -207,15 +402,16 @@ flush_inbox(Flush *flush)
 	{
 		MemoryContext old;
 		Waiting    *rows;
+		int			n;
 
 		MemoryContextReset(flush->chunk_context);
 		old = MemoryContextSwitchTo(flush->chunk_context);
-		rows = palloc(FLUSH_CHUNK * sizeof(Waiting));
-		n = flush_take(flush, scan, slot, rows);
+		rows = palloc(FLUSH_CHUNK_ROWS * sizeof(Waiting));
+		n = flush_take(flush, scan, slot, rows, &more);
 		if (n > 0)
 			flush_chunk(flush, rows, n);
 		MemoryContextSwitchTo(old);
-	} while (n == FLUSH_CHUNK);
+	} while (more);
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(flush->snapshot);
@@ -236,11 +432,20 @@ flush_waiting(FlushResult *result)
 	flush.chunk_context = AllocSetContextCreate(CurrentMemoryContext,
 												"meter flush rows",
 												ALLOCSET_DEFAULT_SIZES);
+
+	/*
+	 * Another session may hold an idempotency key or a new metric in its
+	 * hands for as long as its transaction is open.  Nobody else's events
+	 * shall wait for it.
+	 */
+	if (LockTimeout == 0 || LockTimeout > FLUSH_LOCK_TIMEOUT)
+		(void) set_config_option("lock_timeout", CppAsString2(FLUSH_LOCK_TIMEOUT),
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
 	flush_inbox(&flush);
 	log_end(flush.log);
-	result->appended = log_appended(flush.log);
-	result->duplicates = flush.duplicates;
-	result->rejected = flush.rejected;
+	flush.result.appended = log_appended(flush.log);
+	*result = flush.result;
 	owner_end(&scope);
 }
 

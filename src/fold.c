@@ -94,6 +94,7 @@ fold_count_existing(FoldRun *runs, int nruns)
 	static SPIPlanPtr plan = NULL;
 	Datum	   *tenants = palloc(nruns * sizeof(Datum));
 	Datum	   *hours = palloc(nruns * sizeof(Datum));
+	MemoryContext context = CurrentMemoryContext;
 	Datum		args[2];
 
 	for (int i = 0; i < nruns; i++)
@@ -112,6 +113,7 @@ fold_count_existing(FoldRun *runs, int nruns)
 											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not count groups");
+	MemoryContextSwitchTo(context); /* SPI has left its own */
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[row];
@@ -136,6 +138,7 @@ fold_keep_existing(Usage *usage, const FoldRun *run)
 	static SPIPlanPtr plan = NULL;
 	KeyBuffer  *key = &usage->hour_key;
 	Datum		args[2];
+	MemoryContext context = CurrentMemoryContext;
 	int			nkept = 0;
 
 	owner_plan(&plan,
@@ -146,6 +149,7 @@ fold_keep_existing(Usage *usage, const FoldRun *run)
 	args[1] = TimestampTzGetDatum(run->hour);
 	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read groups");
+	MemoryContextSwitchTo(context);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		KeymapEntry *entry;

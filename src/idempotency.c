@@ -189,8 +189,10 @@ idempotency_claim(Event *const *events, int nevents, Claim *result)
 		n++;
 	}
 	if (n == 0)
+	{
+		pfree(claims);
 		return;
-
+	}
 	qsort(claims, n, sizeof(KeyClaim), compare_claim);
 	owner_begin(&scope);
 	claim_first(claims, n);

@@ -38,6 +38,9 @@ return_rows(ReturnSetInfo *rsinfo, Usage *usage, Tuplestorestate *rows,
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 
+	/* a query over the rows has left a read pointer of its own at their end */
+	tuplestore_select_read_pointer(rows, 0);
+	tuplestore_rescan(rows);
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		Datum		values[2];
@@ -67,14 +70,18 @@ typedef struct Tail
 /*
  * Put the groups aside as rows, which the view adds up by their keys.  That is
  * not right for gauges in more than one part, so their hours are read again.
+ * In a scope of its own, since the scan whose SPI level it would disturb is
+ * still running.
  */
 static void
 tail_full(Usage *usage, void *arg)
 {
 	Tail	   *tail = arg;
+	OwnerScope	scope;
 	keymap_iterator iterator;
 	KeymapEntry *entry;
 
+	owner_begin(&scope);
 	keymap_start_iterate(usage->hours, &iterator);
 	while ((entry = keymap_iterate(usage->hours, &iterator)) != NULL)
 	{
@@ -86,6 +93,7 @@ tail_full(Usage *usage, void *arg)
 					  group->hour, false);
 	}
 	usage_put_hours(usage, tail->rows, tail->desc);
+	owner_end(&scope);
 }
 
 PG_FUNCTION_INFO_V1(meter_usage_tail);

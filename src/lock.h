@@ -3,8 +3,9 @@
  *		The advisory locks of meter.
  *
  * All are taken on behalf of the current transaction and held to its end.
- * They are advisory locks of the database with a key of our own in the upper
- * half ("metr"), visible in pg_locks with classid 1835365490.
+ * They are advisory locks of the database with a key that pg_advisory_lock()
+ * cannot make, so that nobody else can take them; visible in pg_locks with
+ * classid 1835365490 ("metr") and objsubid 3.
  *
  * Lock order: LOCK_FLUSH, the row of a consumer, LOCK_PARTITION.
  */
@@ -24,8 +25,8 @@ lock_until_commit(uint32 what)
 {
 	LOCKTAG		tag;
 
-	/* 2 marks a key of two halves, as pg_advisory_lock(int, int) does */
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_CLASS, what, 2);
+	/* 1 and 2 are what the functions of SQL use */
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_CLASS, what, 3);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -50,7 +51,7 @@ enum
 
 /*
  * Partitions written at the same time.  Late events may go to many days;
- * beyond this number the writers are closed and opened again.
+ * beyond this number the writer used longest ago is closed.
  */
 #define LOG_MAX_WRITERS 16
 
@@ -58,19 +59,28 @@ typedef struct DayWriter
 {
 	DateADT		day;
 	Writer	   *writer;
+} DayWriter;
+
+/* What was appended to a day's partition. */
+typedef struct LogDay
+{
+	DateADT		day;
 	int64		events;
 	int64		first_seq;
 	int64		last_seq;
-} DayWriter;
+} LogDay;
 
 struct Log
 {
 	int64		start_seq;		/* end of the log before */
 	int64		last_seq;		/* end of the log now */
 	DateADT		dropped_through;	/* last day whose events are gone */
-	MemoryContext context;		/* of the writers */
+	MemoryContext context;		/* of the days */
+	int			nwriters;
+	DayWriter	writers[LOG_MAX_WRITERS];	/* most recently used first */
 	int			ndays;
-	DayWriter	days[LOG_MAX_WRITERS];	/* most recently used first */
+	int			max_days;
+	LogDay	   *days;			/* in ascending order */
 };
 
 /*
@@ -113,67 +123,117 @@ log_appended(const Log *log)
 	return log->last_seq - log->start_seq;
 }
 
-static void
-log_close_writers(Log *log)
+/*
+ * Write what is left to be written.  Must be called before the end of the
+ * subtransaction in which events were appended.
+ */
+void
+log_settle(Log *log)
 {
-	static SPIPlanPtr plan = NULL;
-
-	for (int i = 0; i < log->ndays; i++)
-	{
-		DayWriter  *day = &log->days[i];
-		Datum		args[4];
-
-		writer_close(day->writer);
-		owner_plan(&plan,
-				   "INSERT INTO meter.event_partition AS p (day, events, first_seq, last_seq) "
-				   "VALUES ($1, $2, $3, $4) "
-				   "ON CONFLICT (day) DO UPDATE "
-				   "SET events = p.events + EXCLUDED.events, last_seq = EXCLUDED.last_seq",
-				   4, DATEOID, INT8OID, INT8OID, INT8OID);
-		args[0] = DateADTGetDatum(day->day);
-		args[1] = Int64GetDatum(day->events);
-		args[2] = Int64GetDatum(day->first_seq);
-		args[3] = Int64GetDatum(day->last_seq);
-		if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_INSERT)
-			elog(ERROR, "could not update meter.event_partition");
-	}
-	log->ndays = 0;
+	for (int i = 0; i < log->nwriters; i++)
+		writer_close(log->writers[i].writer);
+	log->nwriters = 0;
 }
 
 /*
- * The writer of the partition for that day.
+ * Remember where the log is now; in the current memory context.
  */
-static DayWriter *
+LogMark
+log_mark(const Log *log)
+{
+	LogMark		mark = {log->last_seq, log->ndays, NULL};
+
+	mark.days = palloc(Max(1, log->ndays) * sizeof(LogDay));
+	if (log->ndays > 0)
+		memcpy(mark.days, log->days, log->ndays * sizeof(LogDay));
+	return mark;
+}
+
+/*
+ * Forget what was appended since the mark, by a subtransaction that was rolled
+ * back; the tables its writers had open were closed by that.
+ */
+void
+log_rewind(Log *log, const LogMark *mark)
+{
+	log->last_seq = mark->last_seq;
+	log->nwriters = 0;
+	log->ndays = mark->ndays;
+	if (mark->ndays > 0)
+		memcpy(log->days, mark->days, mark->ndays * sizeof(LogDay));
+}
+
+/*
+ * Count an event of that day.
+ */
+static void
+log_count(Log *log, DateADT day, int64 seq)
+{
+	int			low = 0;
+	int			high = log->ndays;
+	LogDay	   *found;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (log->days[middle].day < day)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == log->ndays || log->days[low].day != day)
+	{
+		if (log->ndays == log->max_days)
+		{
+			log->max_days = Max(16, 2 * log->max_days);
+			log->days = log->days == NULL ?
+				MemoryContextAlloc(log->context, log->max_days * sizeof(LogDay)) :
+				repalloc(log->days, log->max_days * sizeof(LogDay));
+		}
+		found = &log->days[low];
+		memmove(found + 1, found, (log->ndays - low) * sizeof(LogDay));
+		log->ndays++;
+		found->day = day;
+		found->events = 0;
+		found->first_seq = seq;
+	}
+	found = &log->days[low];
+	found->events++;
+	found->last_seq = seq;
+}
+
+/*
+ * The writer of the partition for that day, in the current memory context if
+ * it is new.
+ */
+static Writer *
 log_writer(Log *log, DateADT day)
 {
 	DayWriter	found;
-	MemoryContext old;
-	Oid			relid;
 	int			i;
 
-	for (i = 0; i < log->ndays; i++)
-		if (log->days[i].day == day)
+	for (i = 0; i < log->nwriters; i++)
+		if (log->writers[i].day == day)
 			break;
-	if (i == log->ndays)
+	if (i == log->nwriters)
 	{
-		if (log->ndays == LOG_MAX_WRITERS)
-			log_close_writers(log);
-		relid = partition_ensure(&partition_event, day, NULL);
-		i = log->ndays++;
-		memset(&log->days[i], 0, sizeof(DayWriter));
-		old = MemoryContextSwitchTo(log->context);
-		log->days[i].writer = writer_open(relid);
-		MemoryContextSwitchTo(old);
-		log->days[i].day = day;
-		log->days[i].first_seq = log->last_seq + 1;
+		Oid			relid = partition_ensure(&partition_event, day, NULL);
+
+		if (i == LOG_MAX_WRITERS)
+			writer_close(log->writers[--i].writer);
+		else
+			log->nwriters++;
+		log->writers[i].day = day;
+		log->writers[i].writer = writer_open(relid);
 	}
 	if (i > 0)
 	{
-		found = log->days[i];
-		memmove(&log->days[1], &log->days[0], i * sizeof(DayWriter));
-		log->days[0] = found;
+		found = log->writers[i];
+		memmove(&log->writers[1], &log->writers[0], i * sizeof(DayWriter));
+		log->writers[0] = found;
 	}
-	return &log->days[0];
+	return log->writers[0].writer;
 }
 
 /*
@@ -184,6 +244,7 @@ static bool
 log_supersede(Log *log, const Event *event, EventError *error)
 {
 	static SPIPlanPtr plan = NULL;
+	MemoryContext context = CurrentMemoryContext;
 	Datum		args[4];
 
 	owner_plan(&plan,
@@ -196,6 +257,7 @@ log_supersede(Log *log, const Event *event, EventError *error)
 	args[3] = TimestampTzGetDatum(event->at);
 	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not mark a corrected event");
+	MemoryContextSwitchTo(context); /* SPI has left its own */
 	if (SPI_processed == 1)
 		return true;
 	return event_refuse(error, ERRCODE_NO_DATA_FOUND,
@@ -243,28 +305,28 @@ put(TupleTableSlot *slot, int column, void *pointer)
 bool
 log_append(Log *log, const Event *event, EventError *error)
 {
-	DayWriter  *day;
+	DateADT		day = partition_day(event->at);
+	Writer	   *writer;
 	TupleTableSlot *slot;
 	Datum	   *values;
 	bool	   *isnull;
 	int64		seq;
 
-	if (partition_day(event->at) <= log->dropped_through &&
+	if (day <= log->dropped_through &&
 		!log_check_dropped(event, error))
 		return false;
 	if (event->corrects != 0)
 	{
 		/* the corrected event may be among those not yet written */
-		log_close_writers(log);
+		log_settle(log);
 		if (!log_supersede(log, event, error))
 			return false;
 	}
-	day = log_writer(log, partition_day(event->at));
+	writer = log_writer(log, day);
 	seq = ++log->last_seq;
-	day->events++;
-	day->last_seq = seq;
+	log_count(log, day, seq);
 
-	slot = writer_slot(day->writer);
+	slot = writer_slot(writer);
 	if (slot->tts_tupleDescriptor->natts != EVENT_COLUMNS)
 		elog(ERROR, "meter.event does not have the expected columns");
 	values = slot->tts_values;
@@ -293,8 +355,44 @@ log_append(Log *log, const Event *event, EventError *error)
 	put(slot, EVENT_IDEMPOTENCY_KEY, event->idempotency_key);
 	put(slot, EVENT_REQUEST_ID, event->request_id);
 	put(slot, EVENT_ERROR_MESSAGE, event->error_message);
-	writer_store(day->writer);
+	writer_store(writer);
 	return true;
+}
+
+/*
+ * Add what was appended to meter.event_partition.
+ */
+static void
+log_write_days(Log *log)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum	   *columns[4];
+	Oid			types[4] = {DATEOID, INT8OID, INT8OID, INT8OID};
+	Datum		args[4];
+
+	for (int c = 0; c < 4; c++)
+		columns[c] = palloc(log->ndays * sizeof(Datum));
+	for (int i = 0; i < log->ndays; i++)
+	{
+		columns[0][i] = DateADTGetDatum(log->days[i].day);
+		columns[1][i] = Int64GetDatum(log->days[i].events);
+		columns[2][i] = Int64GetDatum(log->days[i].first_seq);
+		columns[3][i] = Int64GetDatum(log->days[i].last_seq);
+	}
+	for (int c = 0; c < 4; c++)
+		args[c] = PointerGetDatum(construct_array(columns[c], log->ndays, types[c],
+												  c == 0 ? 4 : 8,
+												  c == 0 ? true : FLOAT8PASSBYVAL,
+												  c == 0 ? TYPALIGN_INT : TYPALIGN_DOUBLE));
+	owner_plan(&plan,
+			   "INSERT INTO meter.event_partition AS p (day, events, first_seq, last_seq) "
+			   "SELECT d.day, d.events, d.first_seq, d.last_seq "
+			   "FROM unnest($1, $2, $3, $4) AS d(day, events, first_seq, last_seq) "
+			   "ON CONFLICT (day) DO UPDATE "
+			   "SET events = p.events + EXCLUDED.events, last_seq = EXCLUDED.last_seq",
+			   4, DATEARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
+	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not update meter.event_partition");
 }
 
 /*
@@ -306,9 +404,10 @@ log_end(Log *log)
 	static SPIPlanPtr plan = NULL;
 	Datum		args[2];
 
-	log_close_writers(log);
+	log_settle(log);
 	if (log_appended(log) == 0)
 		return;
+	log_write_days(log);
 	owner_plan(&plan,
 			   "INSERT INTO meter.log_position (last_seq, flushed_at) VALUES ($1, $2) "
 			   "ON CONFLICT (only_row) DO UPDATE "

@@ -9,8 +9,19 @@
 
 typedef struct Log Log;
 
+/* A point to which an aborted subtransaction takes the log back. */
+typedef struct LogMark
+{
+	int64		last_seq;
+	int			ndays;
+	struct LogDay *days;
+} LogMark;
+
 extern Log *log_begin(void);
 extern bool log_append(Log *log, const Event *event, EventError *error);
+extern void log_settle(Log *log);
+extern LogMark log_mark(const Log *log);
+extern void log_rewind(Log *log, const LogMark *mark);
 extern void log_end(Log *log);
 extern int64 log_appended(const Log *log);
 

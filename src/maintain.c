@@ -124,23 +124,11 @@ lock_patiently(Oid relid)
 }
 
 static void
-drop_partition(ReturnSetInfo *rsinfo, Oid parent, Oid relid, const char *name,
-			   DateADT day)
+drop_partition(ReturnSetInfo *rsinfo, const char *name, DateADT day)
 {
 	Oid			type = DATEOID;
 	Datum		value = DateADTGetDatum(day);
 
-	if (partition_unread(day))
-	{
-		report(rsinfo, "unread", name,
-			   "a consumer in meter.consumer has not read it");
-		return;
-	}
-	if (!lock_patiently(parent) || !lock_patiently(relid))
-	{
-		report(rsinfo, "busy", name, "another transaction holds a lock on it or on meter.event; the next run tries again");
-		return;
-	}
 	if (SPI_execute(psprintf("DROP TABLE meter.%s", quote_identifier(name)),
 					false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not drop meter.%s", name);
@@ -159,6 +147,10 @@ drop_partition(ReturnSetInfo *rsinfo, Oid parent, Oid relid, const char *name,
 /*
  * Drop the partitions of days that ended before the retention.  Events that
  * old are refused, also by the flush, so none can arrive later.
+ *
+ * All of meter.event is locked from the first drop to commit.  So what has to
+ * be waited for is waited for before that, and a partition that is in use is
+ * then left for the next run at once.
  */
 static void
 drop_partitions(ReturnSetInfo *rsinfo, TimestampTz before)
@@ -166,6 +158,8 @@ drop_partitions(ReturnSetInfo *rsinfo, TimestampTz before)
 	Oid			parent = owner_relation("event");
 	List	   *children = find_inheritance_children(parent, NoLock);
 	ListCell   *cell;
+	bool		locked = false;
+	bool		tried = false;
 
 	foreach(cell, children)
 	{
@@ -173,14 +167,31 @@ drop_partitions(ReturnSetInfo *rsinfo, TimestampTz before)
 		char	   *name = get_rel_name(relid);
 		int			y,
 					m,
-					d;
+					d,
+					length;
 		DateADT		day;
 
-		if (name == NULL || sscanf(name, "event_p%4d%2d%2d", &y, &m, &d) != 3)
+		if (name == NULL ||
+			sscanf(name, "event_p%4d%2d%2d%n", &y, &m, &d, &length) != 3 ||
+			name[length] != '\0')
 			continue;
 		day = date2j(y, m, d) - POSTGRES_EPOCH_JDATE;
-		if (partition_start_time(day + 1) <= before)
-			drop_partition(rsinfo, parent, relid, name, day);
+		if (partition_start_time(day + 1) > before)
+			continue;
+		if (partition_unread(day))
+		{
+			report(rsinfo, "unread", name,
+				   "a consumer in meter.consumer has not read it");
+			continue;
+		}
+		if (!tried)
+			locked = lock_patiently(parent);
+		tried = true;
+		if (locked && ConditionalLockRelationOid(relid, AccessExclusiveLock))
+			drop_partition(rsinfo, name, day);
+		else
+			report(rsinfo, "busy", name,
+				   "another transaction holds a lock on it or on meter.event; the next run tries again");
 	}
 }
 

@@ -19,6 +19,7 @@
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "metric.h"
 #include "owner.h"
@@ -27,6 +28,10 @@
 static HTAB *metric_cache = NULL;
 static MemoryContext metric_context = NULL;
 static Oid	metric_relid = InvalidOid;
+
+/* meter.max_metrics was found reached, so a new metric need not be tried. */
+static bool metric_full = false;
+static int	metric_full_at = 0;
 
 /* Counts invalidations, to notice one that arrives while a row is read. */
 static uint64 metric_generation = 0;
@@ -37,6 +42,7 @@ metric_forget(Datum arg, Oid relid)
 	if (OidIsValid(relid) && relid != metric_relid)
 		return;
 	metric_generation++;
+	metric_full = false;
 	metric_cache = NULL;
 	metric_relid = InvalidOid;
 	if (metric_context != NULL)
@@ -131,7 +137,15 @@ metric_lookup(const char *name)
 		if (metric_cache == NULL)
 			metric_make_cache();
 		generation = metric_generation;
-		if (SPI_execute_plan(plan, args, NULL, false, 1) != SPI_OK_SELECT)
+
+
+		/*
+		 * Not with the transaction's snapshot: what it shows may be older
+		 * than an invalidation that is already dealt with, and would stay in
+		 * the cache.
+		 */
+		if (SPI_execute_snapshot(plan, args, NULL, GetLatestSnapshot(),
+								 InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
 			elog(ERROR, "could not read meter.metric");
 	} while (generation != metric_generation || metric_cache == NULL);
 
@@ -159,22 +173,41 @@ metric_lookup(const char *name)
 const Metric *
 metric_register(const char *name)
 {
-	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr count_plan = NULL;
+	static SPIPlanPtr insert_plan = NULL;
 	OwnerScope	scope;
-	Datum		args[2];
+	Datum		args[1];
+	int64		count;
+	bool		isnull;
 
+	if (metric_full && metric_full_at == setting_max_metrics)
+		return NULL;
+	metric_full = false;
 	owner_begin(&scope);
-	owner_plan(&plan,
-			   "INSERT INTO meter.metric (metric) "
-			   "SELECT $1 WHERE (SELECT pg_catalog.count(*) FROM meter.metric) < $2 "
-			   "ON CONFLICT (metric) DO NOTHING",
-			   2, TEXTOID, INT4OID);
-	args[0] = CStringGetTextDatum(name);
-	args[1] = Int32GetDatum(setting_max_metrics);
-	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not register a metric");
+
+	/* the insert would invalidate every cache even if it inserted nothing */
+	owner_plan(&count_plan, "SELECT pg_catalog.count(*) FROM meter.metric", 0);
+	if (SPI_execute_plan(count_plan, NULL, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not count metrics");
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1, &isnull));
+	if (count < setting_max_metrics)
+	{
+		owner_plan(&insert_plan,
+				   "INSERT INTO meter.metric (metric) VALUES ($1) "
+				   "ON CONFLICT (metric) DO NOTHING",
+				   1, TEXTOID);
+		args[0] = CStringGetTextDatum(name);
+		if (SPI_execute_plan(insert_plan, args, NULL, false, 0) != SPI_OK_INSERT)
+			elog(ERROR, "could not register a metric");
+	}
+	else
+	{
+		metric_full = true;
+		metric_full_at = setting_max_metrics;
+	}
 	owner_end(&scope);
-	return metric_lookup(name);
+	return metric_full ? NULL : metric_lookup(name);
 }
 
 PG_FUNCTION_INFO_V1(meter_metric_changed);

@@ -125,14 +125,25 @@ execute(const char *sql)
 }
 
 static void
+set_for_now(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+static void
 partition_create(const PartitionedTable *table, const char *name, DateADT start)
 {
 	DateADT		end = table->by_month ? partition_next_month(start) : start + 1;
 	int			save_nestlevel = NewGUCNestLevel();
 
-	/* bounds are written year first; no setting may read them otherwise */
-	(void) set_config_option("datestyle", "ISO, YMD", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	/*
+	 * Bounds are written year first, and no setting may read them otherwise;
+	 * nor may a session decide for all others where and how rows are stored.
+	 */
+	set_for_now("datestyle", "ISO, YMD");
+	set_for_now("default_tablespace", "");
+	set_for_now("default_table_access_method", "heap");
 
 	/*
 	 * Attaching takes a weaker lock on the parent than creating a partition
@@ -160,13 +171,20 @@ partition_ensure(const PartitionedTable *table, DateADT start, bool *created)
 
 	if (created != NULL)
 		*created = false;
-	if (OidIsValid(relid))
+	if (OidIsValid(relid) && get_rel_relispartition(relid))
 		return relid;
 
 	/* one session at a time makes partitions; it may have made this one */
 	lock_until_commit(LOCK_PARTITION);
 	AcceptInvalidationMessages();
 	relid = get_relname_relid(name, schema);
+	if (OidIsValid(relid) && !get_rel_relispartition(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"meter.%s\" is not a partition of \"meter.%s\"",
+						name, table->name),
+				 errdetail("A partition of this name is needed for new rows."),
+				 errhint("Attach the table again, or give it another name.")));
 	if (!OidIsValid(relid))
 	{
 		partition_create(table, name, start);

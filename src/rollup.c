@@ -22,7 +22,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -30,11 +29,7 @@
 #include "partition.h"
 #include "rollup.h"
 
-/* The name of the rollup among the log's consumers. */
-#define ROLLUP_CONSUMER "rollup"
-
-/* The names under which rows in the making are visible to SQL. */
-#define HOURS_RELATION "usage_batch"
+/* The name under which rows of users in the making are visible to SQL. */
 #define USERS_RELATION "user_batch"
 
 /* Hours that are computed anew in one go; bounds the memory it takes. */
@@ -47,228 +42,6 @@ typedef struct Months
 	int			n;
 	int			size;
 } Months;
-
-static int64
-select_int64(const char *query, bool read_only)
-{
-	bool		isnull;
-	int64		result = 0;
-
-	if (SPI_execute(query, read_only, 1) != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute failed: %s", query);
-	if (SPI_processed > 0)
-		result = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-											 SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_freetuptable(SPI_tuptable);
-	return result;
-}
-
-/*
- * How far the rollup has come, and where the log ends.
- */
-int64
-rollup_position(bool read_only)
-{
-	return select_int64("SELECT last_seq FROM meter.consumer WHERE name = '"
-						ROLLUP_CONSUMER "'", read_only);
-}
-
-int64
-rollup_log_end(bool read_only)
-{
-	return select_int64("SELECT last_seq FROM meter.log_position", read_only);
-}
-
-/*
- * Aggregate the events with after < seq <= upto.  Only the partitions that
- * have any are opened.
- */
-void
-rollup_scan(Usage *usage, int64 after, int64 upto, bool read_only)
-{
-	Oid			types[2] = {INT8OID, INT8OID};
-	Datum		values[2];
-	char		nulls[3] = "  ";
-	DateADT    *days;
-	uint64		ndays;
-
-	values[0] = Int64GetDatum(after);
-	values[1] = Int64GetDatum(upto);
-	if (SPI_execute_with_args("SELECT day FROM meter.event_partition "
-							  "WHERE last_seq > $1 AND first_seq <= $2 ORDER BY day",
-							  2, types, values, nulls, read_only, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read meter.event_partition");
-	ndays = SPI_processed;
-	days = palloc((ndays + 1) * sizeof(DateADT));
-	for (uint64 i = 0; i < ndays; i++)
-	{
-		bool		isnull;
-
-		days[i] = DatumGetDateADT(SPI_getbinval(SPI_tuptable->vals[i],
-												SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	SPI_freetuptable(SPI_tuptable);
-
-	for (uint64 i = 0; i < ndays; i++)
-		usage_scan(usage,
-				   psprintf("SELECT " USAGE_COLUMNS " FROM meter.%s "
-							"WHERE seq > $1 AND seq <= $2 "
-							"AND (superseded_by IS NULL OR corrects IS NOT NULL)",
-							partition_name(&partition_event, days[i])),
-				   2, types, values, read_only);
-	pfree(days);
-}
-
-static ArrayType *
-dirty_tenants(const UsageDirty *dirty, int n)
-{
-	Datum	   *tenants = palloc(n * sizeof(Datum));
-
-	for (int i = 0; i < n; i++)
-		tenants[i] = PointerGetDatum(dirty[i].tenant);
-	return construct_array(tenants, n, TEXTOID, -1, false, TYPALIGN_INT);
-}
-
-static ArrayType *
-dirty_starts(const UsageDirty *dirty, int n, TimestampTz *min, TimestampTz *max)
-{
-	Datum	   *starts = palloc(n * sizeof(Datum));
-
-	*min = *max = dirty[0].start;
-	for (int i = 0; i < n; i++)
-	{
-		starts[i] = TimestampTzGetDatum(dirty[i].start);
-		*min = Min(*min, dirty[i].start);
-		*max = Max(*max, dirty[i].start);
-	}
-	return construct_array(starts, n, TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
-						   TYPALIGN_DOUBLE);
-}
-
-static int
-compare_dirty(const void *a, const void *b)
-{
-	TimestampTz sa = ((const UsageDirty *) a)->start;
-	TimestampTz sb = ((const UsageDirty *) b)->start;
-
-	return sa < sb ? -1 : sa > sb;
-}
-
-/*
- * Aggregate all events of some tenants' hours or days, as span says (us), up
- * to a position of the log.
- */
-void
-rollup_scan_dirty(Usage *usage, const UsageDirtySet *dirty, int64 span,
-				  int64 upto, bool read_only)
-{
-	UsageDirty *sorted = palloc_extended(dirty->n * sizeof(UsageDirty),
-										 MCXT_ALLOC_HUGE);
-	Oid			schema = get_rel_namespace(owner_relation("event"));
-	int			next;
-
-	memcpy(sorted, dirty->items, dirty->n * sizeof(UsageDirty));
-	qsort(sorted, dirty->n, sizeof(UsageDirty), compare_dirty);
-	for (int i = 0; i < dirty->n; i = next)
-	{
-		DateADT		day = partition_day(sorted[i].start);
-		char	   *partition = partition_name(&partition_event, day);
-		Oid			types[5] = {TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8OID,
-		TIMESTAMPTZOID, TIMESTAMPTZOID};
-		Datum		values[5];
-		TimestampTz min,
-					max;
-
-		for (next = i; next < dirty->n && partition_day(sorted[next].start) == day; next++)
-			;
-		if (!OidIsValid(get_relname_relid(partition, schema)))
-			continue;
-		values[0] = PointerGetDatum(dirty_tenants(&sorted[i], next - i));
-		values[1] = PointerGetDatum(dirty_starts(&sorted[i], next - i, &min, &max));
-		values[2] = Int64GetDatum(upto);
-		values[3] = TimestampTzGetDatum(min);
-		values[4] = TimestampTzGetDatum(max + span);
-		usage_scan(usage,
-				   psprintf("SELECT " USAGE_COLUMNS " FROM meter.%s AS e "
-							"WHERE superseded_by IS NULL AND seq <= $3 "
-							"AND at >= $4 AND at < $5 "
-							"AND EXISTS (SELECT FROM unnest($1, $2) AS d(tenant, start) "
-							"            WHERE e.tenant = d.tenant AND e.at >= d.start "
-							"            AND e.at < d.start + '%d hours'::interval)",
-							partition, (int) (span / USECS_PER_HOUR)),
-				   5, types, values, read_only);
-	}
-	pfree(sorted);
-}
-
-/*
- * Make rows in the making visible to SPI as a relation with the columns of
- * a table.
- */
-static void
-register_rows(const char *name, Oid relid, Tuplestorestate *rows)
-{
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-
-	enr->md.name = pstrdup(name);
-	enr->md.reliddesc = relid;
-	enr->md.tupdesc = NULL;
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = tuplestore_tuple_count(rows);
-	enr->reldata = rows;
-	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register relation \"%s\"", name);
-}
-
-static bool
-usage_has_gauges(Usage *usage)
-{
-	keymap_iterator iterator;
-	KeymapEntry *entry;
-
-	keymap_start_iterate(usage->hours, &iterator);
-	while ((entry = keymap_iterate(usage->hours, &iterator)) != NULL)
-		if (((UsageHour *) entry->value)->gauge)
-			return true;
-	return false;
-}
-
-/*
- * Mark the hours in which a gauge has samples older than its last one in
- * meter.usage_hourly.  LATERAL with OFFSET 0 makes it one index lookup per
- * row, whatever the planner thinks of a relation it has no statistics of.
- */
-void
-rollup_find_overlaps(Usage *usage, Tuplestorestate *hours, bool read_only)
-{
-	if (!usage_has_gauges(usage))
-		return;
-	register_rows(HOURS_RELATION, owner_relation("usage_hourly"), hours);
-	if (SPI_execute("SELECT DISTINCT b.tenant, b.hour "
-					"FROM " HOURS_RELATION " AS b CROSS JOIN LATERAL ("
-					"  SELECT u.last_at FROM meter.usage_hourly AS u"
-					"  WHERE u.tenant = b.tenant AND u.hour = b.hour"
-					"  AND u.metric = b.metric AND u.dims = b.dims"
-					"  AND u.service IS NOT DISTINCT FROM b.service"
-					"  AND u.endpoint IS NOT DISTINCT FROM b.endpoint"
-					"  AND u.method IS NOT DISTINCT FROM b.method OFFSET 0) AS u "
-					"WHERE b.quantity_seconds IS NOT NULL AND b.first_at < u.last_at",
-					read_only, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not compare samples");
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[row];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
-
-		dirty_add(&usage->dirty,
-				  DatumGetTextPP(SPI_getbinval(tuple, desc, 1, &isnull)),
-				  DatumGetTimestampTz(SPI_getbinval(tuple, desc, 2, &isnull)),
-				  false);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	SPI_unregister_relation(HOURS_RELATION);
-}
 
 static void
 months_add(Months *months, DateADT day)
@@ -290,16 +63,18 @@ months_add(Months *months, DateADT day)
 
 /*
  * Run a statement for each month, in which %s is the month's partition and $1
- * and $2 are its bounds, of the partition key's type.
+ * and $2 are its bounds, of the partition key's type.  Rows that it returns
+ * are tenants and hours that must be computed anew.
  */
 static void
-for_each_month(const PartitionedTable *table, const Months *months,
-			   const char *statement)
+for_each_month(Usage *usage, const PartitionedTable *table,
+			   const Months *months, const char *statement)
 {
 	for (int i = 0; i < months->n; i++)
 	{
 		DateADT		start = months->starts[i];
 		DateADT		end = partition_next_month(start);
+		int			result;
 		Oid			type = table->by_date ? DATEOID : TIMESTAMPTZOID;
 		Oid			types[2] = {type, type};
 		Datum		values[2];
@@ -309,9 +84,12 @@ for_each_month(const PartitionedTable *table, const Months *months,
 			TimestampTzGetDatum(partition_start_time(start));
 		values[1] = table->by_date ? DateADTGetDatum(end) :
 			TimestampTzGetDatum(partition_start_time(end));
-		if (SPI_execute_with_args(psprintf(statement, partition_name(table, start)),
-								  2, types, values, NULL, false, 0) < 0)
+		result = SPI_execute_with_args(psprintf(statement, partition_name(table, start)),
+									   2, types, values, NULL, false, 0);
+		if (result < 0)
 			elog(ERROR, "could not write usage");
+		if (result == SPI_OK_SELECT)
+			rollup_mark_selected(usage);
 	}
 }
 
@@ -336,6 +114,7 @@ write_hours(Usage *usage)
 	keymap_iterator iterator;
 	KeymapEntry *entry;
 	char	   *extension_schema;
+	bool		gauges;
 
 	if (usage->hours->members == 0)
 		return;
@@ -345,13 +124,18 @@ write_hours(Usage *usage)
 		months_add(&months, partition_day(((UsageHour *) entry->value)->hour));
 
 	rows = make_rows(usage, relid, usage_put_hours);
-	rollup_find_overlaps(usage, rows, false);
 
+	/*
+	 * Where a gauge's samples are not later than those before, or were no
+	 * gauge's before, the integral is made NaN and the hour is reported, to
+	 * be computed anew.
+	 */
+	gauges = rollup_has_gauges(usage);
 	extension_schema = get_namespace_name(get_func_namespace(usage->function));
-	register_rows(HOURS_RELATION, relid, rows);
-	for_each_month(&partition_usage_hourly, &months,
-				   psprintf("INSERT INTO meter.%%1$s AS u "
-							"SELECT * FROM " HOURS_RELATION " AS b "
+	rollup_register(ROLLUP_HOURS, relid, rows);
+	for_each_month(usage, &partition_usage_hourly, &months,
+				   psprintf("%s INSERT INTO meter.%%1$s AS u "
+							"SELECT * FROM " ROLLUP_HOURS " AS b "
 							"WHERE b.hour >= $1 AND b.hour < $2 "
 							"ON CONFLICT (tenant, hour, metric, service, endpoint, method, dims) "
 							"DO UPDATE SET "
@@ -371,13 +155,20 @@ write_hours(Usage *usage)
 							"  THEN EXCLUDED.quantity_first ELSE u.quantity_first END, "
 							"quantity_last = CASE WHEN EXCLUDED.last_at >= u.last_at "
 							"  THEN EXCLUDED.quantity_last ELSE u.quantity_last END, "
-							"quantity_seconds = u.quantity_seconds + EXCLUDED.quantity_seconds"
-							"  + u.quantity_last * extract(epoch FROM EXCLUDED.first_at - u.last_at), "
+							"quantity_seconds = CASE"
+							"  WHEN EXCLUDED.first_at < u.last_at OR u.quantity_seconds IS NULL"
+							"  THEN EXCLUDED.quantity_seconds * 'NaN'"
+							"  ELSE u.quantity_seconds + EXCLUDED.quantity_seconds"
+							"  + u.quantity_last * extract(epoch FROM EXCLUDED.first_at - u.last_at) END, "
 							"cost = COALESCE(u.cost + EXCLUDED.cost, u.cost, EXCLUDED.cost), "
 							"latency = %s.meter_sketch_union(u.latency, EXCLUDED.latency), "
-							"users = meter.users_union(u.users, EXCLUDED.users)",
-							quote_identifier(extension_schema)));
-	SPI_unregister_relation(HOURS_RELATION);
+							"users = meter.users_union(u.users, EXCLUDED.users) %s",
+							gauges ? "WITH written AS (" : "",
+							quote_identifier(extension_schema),
+							gauges ? "RETURNING tenant, hour, quantity_seconds) "
+							"SELECT DISTINCT tenant, hour FROM written "
+							"WHERE quantity_seconds = 'NaN'" : ""));
+	SPI_unregister_relation(ROLLUP_HOURS);
 	tuplestore_end(rows);
 }
 
@@ -397,8 +188,8 @@ write_user_days(Usage *usage)
 		months_add(&months,
 				   partition_day(((UsageUserDay *) entry->value)->first_at));
 	rows = make_rows(usage, relid, usage_put_user_days);
-	register_rows(USERS_RELATION, relid, rows);
-	for_each_month(&partition_usage_user_daily, &months,
+	rollup_register(USERS_RELATION, relid, rows);
+	for_each_month(usage, &partition_usage_user_daily, &months,
 				   "INSERT INTO meter.%1$s AS u "
 				   "SELECT * FROM " USERS_RELATION " AS b "
 				   "WHERE b.day >= $1 AND b.day < $2 "
@@ -465,6 +256,9 @@ recompute_dirty(Usage *usage, int64 upto)
 	usage->keep_dirty = false;
 	usage->want_users = false;
 
+	/* by time, so that few partitions are read more than once */
+	qsort(hours->items, hours->n, sizeof(UsageDirty), dirty_compare);
+
 	/* an hour is written once, not in parts whose samples may overlap */
 	usage->full = NULL;
 	for (int i = 0; i < hours->n; i += RECOMPUTE_HOURS)
@@ -509,8 +303,8 @@ lock_position(void)
 	if (SPI_execute("INSERT INTO meter.consumer (name) VALUES ('" ROLLUP_CONSUMER "') "
 					"ON CONFLICT (name) DO NOTHING", false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not register the rollup");
-	return select_int64("SELECT last_seq FROM meter.consumer "
-						"WHERE name = '" ROLLUP_CONSUMER "' FOR UPDATE", false);
+	return rollup_select("SELECT last_seq FROM meter.consumer "
+						 "WHERE name = '" ROLLUP_CONSUMER "' FOR UPDATE", false);
 }
 
 static void

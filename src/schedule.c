@@ -22,13 +22,19 @@
 typedef struct Job
 {
 	const char *name;
+	int			schedule;		/* which argument of meter_schedule */
 	const char *command;		/* %s stands for the functions' schema */
 } Job;
 
-/* In the order of meter_schedule's arguments. */
+/*
+ * Flush and rollup are two jobs, since statements of one job are one
+ * transaction: a flush would keep the log to itself while the rollup runs, and
+ * be undone if that fails.
+ */
 static const Job jobs[] = {
-	{"meter rollup", "SELECT %1$s.meter_flush(); SELECT %1$s.meter_rollup()"},
-	{"meter maintain", "SELECT %1$s.meter_maintain()"},
+	{"meter flush", 0, "SELECT %s.meter_flush()"},
+	{"meter rollup", 0, "SELECT %s.meter_rollup()"},
+	{"meter maintain", 1, "SELECT %s.meter_maintain()"},
 };
 
 static void
@@ -68,7 +74,7 @@ meter_schedule(PG_FUNCTION_ARGS)
 		bool		nulls[3] = {false, false, false};
 
 		values[0] = CStringGetTextDatum(jobs[i].name);
-		values[1] = PG_GETARG_DATUM(i);
+		values[1] = PG_GETARG_DATUM(jobs[i].schedule);
 		values[2] = CStringGetTextDatum(psprintf(jobs[i].command,
 												 quote_identifier(schema)));
 		if (SPI_execute_with_args("SELECT cron.schedule($1, $2, $3)",

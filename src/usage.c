@@ -69,6 +69,7 @@ usage_begin(Oid function)
 {
 	Usage	   *usage = palloc0(sizeof(Usage));
 	Oid			hourly = owner_relation("usage_hourly");
+	HASHCTL		ctl;
 
 	usage->context = CurrentMemoryContext;
 	usage->function = function;
@@ -82,6 +83,12 @@ usage_begin(Oid function)
 				  get_atttype(hourly, USAGE_USERS + 1));
 	usage->no_dims = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 														CStringGetDatum("{}")));
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = METRIC_MAX_LENGTH + 1;
+	ctl.entrysize = sizeof(Metric);
+	ctl.hcxt = usage->context;
+	usage->metrics = hash_create("meter metrics of a batch", 32, &ctl,
+								 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	dirty_init(&usage->dirty);
 	usage_reset(usage);
 	return usage;
@@ -101,37 +108,41 @@ usage_reset(Usage *usage)
 }
 
 /*
- * The metric of the event; most often the one of the event before.
+ * The metric of the event; most often the one of the event before.  A metric
+ * is the same for all events of a batch, even if its row changes meanwhile.
  */
 static void
 usage_find_metric(Usage *usage, const struct varlena *name)
 {
-	uint32		length = VARSIZE_ANY_EXHDR(name);
-	const Metric *found;
+	char		key[METRIC_MAX_LENGTH + 1];
+	uint32		length = Min(VARSIZE_ANY_EXHDR(name), METRIC_MAX_LENGTH);
+	const Metric *known;
+	Metric	   *metric;
+	bool		found;
 
-	if (length > METRIC_MAX_LENGTH)
-		length = METRIC_MAX_LENGTH;
-	if (strncmp(usage->metric.name, VARDATA_ANY(name), length) == 0 &&
-		usage->metric.name[length] == '\0')
+	if (usage->metric != NULL &&
+		memcmp(usage->metric->name, VARDATA_ANY(name), length) == 0 &&
+		usage->metric->name[length] == '\0')
 		return;
-	memcpy(usage->metric.name, VARDATA_ANY(name), length);
-	usage->metric.name[length] = '\0';
-	found = metric_lookup(usage->metric.name);
-	usage->metric_known = found != NULL;
-	if (found != NULL)
+	memcpy(key, VARDATA_ANY(name), length);
+	key[length] = '\0';
+	metric = hash_search(usage->metrics, key, HASH_ENTER, &found);
+	usage->metric = metric;
+	if (found)
+		return;
+
+	/* if its row was deleted, its events still count */
+	memset(metric, 0, sizeof(Metric));
+	strlcpy(metric->name, key, sizeof(metric->name));
+	known = metric_lookup(key);
+	if (known != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(usage->context);
 
-		usage->metric = *found;
-		for (int i = 0; i < found->ndimensions; i++)
-			usage->metric.dimensions[i] = pstrdup(found->dimensions[i]);
+		*metric = *known;
+		for (int i = 0; i < known->ndimensions; i++)
+			metric->dimensions[i] = pstrdup(known->dimensions[i]);
 		MemoryContextSwitchTo(old);
-	}
-	else
-	{
-		/* its row was deleted; its events still count */
-		usage->metric.gauge = false;
-		usage->metric.ndimensions = 0;
 	}
 }
 
@@ -185,9 +196,9 @@ usage_receive(TupleTableSlot *slot, DestReceiver *self)
 	if (counts)
 	{
 		usage_find_metric(usage, event.metric);
-		if (usage->metric.ndimensions > 0 &&
+		if (usage->metric->ndimensions > 0 &&
 			!slot->tts_isnull[SCAN_METADATA])
-			dims = dimension_extract(&usage->metric,
+			dims = dimension_extract(usage->metric,
 									 DatumGetJsonbP(slot->tts_values[SCAN_METADATA]));
 		if (dims == NULL)
 			dims = usage->no_dims;

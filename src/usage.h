@@ -18,6 +18,7 @@
 #include "total.h"
 #include "users.h"
 #include "utils/date.h"
+#include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 
@@ -131,8 +132,8 @@ struct Usage
 	KeyBuffer	hour_key;
 	KeyBuffer	user_key;
 	UsersLibrary users_library;
-	Metric		metric;			/* of the last event; name is empty at first */
-	bool		metric_known;
+	HTAB	   *metrics;		/* as they were when first met */
+	const Metric *metric;		/* of the last event, or NULL */
 	Jsonb	   *no_dims;		/* {} */
 	int64		events;			/* read by the scans */
 	UsageDirtySet dirty;		/* hours */

@@ -136,7 +136,7 @@ usage_hour_add(Usage *usage, const UsageEvent *event, Jsonb *dims,
 	group = usage_hour_group(usage, key);
 
 	group->hour = hour;
-	group->gauge = usage->metric.gauge;
+	group->gauge = usage->metric->gauge;
 	hour_add_status(group, event, is_error);
 	if (total_add(&group->quantity, event->quantity))
 		hour_add_extreme(group, group->quantity.repeated);
@@ -222,11 +222,17 @@ usage_level_seconds(UsageHour *group)
 	for (int i = 1; i < group->nsamples; i++)
 	{
 		int64		held = group->samples[i].at - group->samples[i - 1].at;
+		Datum		factor = NumericGetDatum(int64_to_numeric(held));
 		Datum		part = DirectFunctionCall2(numeric_mul,
 											   NumericGetDatum(group->samples[i - 1].level),
-											   NumericGetDatum(int64_to_numeric(held)));
+											   factor);
+		Datum		longer = DirectFunctionCall2(numeric_add, sum, part);
 
-		sum = DirectFunctionCall2(numeric_add, sum, part);
+		CHECK_FOR_INTERRUPTS();
+		pfree(DatumGetPointer(sum));
+		pfree(DatumGetPointer(part));
+		pfree(DatumGetPointer(factor));
+		sum = longer;
 	}
 	return DatumGetNumeric(DirectFunctionCall2(numeric_mul, sum, micro));
 }

@@ -152,6 +152,7 @@ users_to_hll(UsersLibrary *library, const Users *users)
 	}
 	else
 	{
+		MemoryContext context = CurrentMemoryContext;
 		Oid			type = INT8ARRAYOID;
 		Datum		array = PointerGetDatum(construct_array(hashes, n, INT8OID, 8,
 															FLOAT8PASSBYVAL,
@@ -161,6 +162,7 @@ users_to_hll(UsersLibrary *library, const Users *users)
 								  NULL, true, 1) != SPI_OK_SELECT ||
 			SPI_processed != 1)
 			elog(ERROR, "could not make a set of users");
+		MemoryContextSwitchTo(context); /* SPI has left its own */
 		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
 							   &isnull);
 		result = PointerGetDatum(PG_DETOAST_DATUM_COPY(result));
