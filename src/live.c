@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -58,6 +59,33 @@ return_rows(ReturnSetInfo *rsinfo, Usage *usage, Tuplestorestate *rows,
 		pfree(DatumGetPointer(values[1]));
 	}
 	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * Return a row without events for each dirty hour, as it may have no others:
+ * if the last event that counted was voided, the view must still know that
+ * what meter.usage_hourly has is replaced.
+ */
+static void
+return_markers(ReturnSetInfo *rsinfo, Usage *usage, TupleDesc desc)
+{
+	for (int i = 0; i < usage->dirty.n; i++)
+	{
+		Datum		row[USAGE_HOURLY_COLUMNS];
+		bool		isnull[USAGE_HOURLY_COLUMNS];
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		memset(isnull, true, sizeof(isnull));
+		row[USAGE_HOUR] = TimestampTzGetDatum(usage->dirty.items[i].start);
+		row[USAGE_TENANT] = PointerGetDatum(usage->dirty.items[i].tenant);
+		row[USAGE_EVENTS] = Int64GetDatum(0);
+		isnull[USAGE_HOUR] = isnull[USAGE_TENANT] = isnull[USAGE_EVENTS] = false;
+		values[0] = BoolGetDatum(true);
+		values[1] = heap_copy_tuple_as_datum(heap_form_tuple(desc, row, isnull),
+											 desc);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
 }
 
 /* The rows made so far, when memory runs out in between. */
@@ -138,6 +166,7 @@ meter_usage_tail(PG_FUNCTION_ARGS)
 		tuplestore_clear(tail.rows);
 		usage_put_hours(usage, tail.rows, tail.desc);
 		return_rows(rsinfo, usage, tail.rows, tail.desc, true);
+		return_markers(rsinfo, usage, tail.desc);
 	}
 	tuplestore_end(tail.rows);
 	table_close(hourly, AccessShareLock);

@@ -6,7 +6,7 @@ CREATE FUNCTION meter.usage_tail(
 RETURNS SETOF record
 LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'meter_usage_tail';
 COMMENT ON FUNCTION meter.usage_tail() IS
-'Usage of the events that meter_rollup() has not added yet, also of those still in meter.inbox that were checked at the call. Rows with replaces are the whole usage of a tenant''s hour, in the place of what meter.usage_hourly has';
+'Usage of the events that meter_rollup() has not added yet, also of those still in meter.inbox that were checked at the call. Rows with replaces are the whole usage of a tenant''s hour, in the place of what meter.usage_hourly has; one without events marks each such hour';
 
 -- hll is in whatever schema it was installed in, see usage.sql
 SELECT pg_catalog.set_config('search_path',
@@ -46,6 +46,7 @@ FROM (
 		t.quantity, t.quantity_min, t.quantity_max, t.quantity_first, t.quantity_last,
 		t.quantity_seconds, t.cost, t.latency, t.users
 	FROM tail AS t
+	WHERE t.events > 0
 ) AS part
 GROUP BY hour, tenant, metric, service, endpoint, method, dims;
 COMMENT ON VIEW meter.live IS

@@ -4,10 +4,9 @@
  *
  * Every tracked event asks whether its metric is known and which quantities
  * it allows, so the rows of meter.metric are cached by name.  A statement
- * trigger on the table sends a relation cache invalidation, which reaches
- * every backend at the latest with its next lock on a table and empties the
- * cache there; the same happens in the writing session itself, also when its
- * transaction rolls back.
+ * trigger on the table sends a relation cache invalidation, which empties the
+ * cache of every backend before its next look-up; the same happens in the
+ * writing session itself, also when its transaction rolls back.
  */
 #include "postgres.h"
 
@@ -112,6 +111,8 @@ metric_lookup(const char *name)
 	Metric	   *metric;
 	uint64		generation;
 
+	/* so that a change counts from the next call on; costs next to nothing */
+	AcceptInvalidationMessages();
 	if (metric_cache != NULL)
 	{
 		metric = hash_search(metric_cache, name, HASH_FIND, NULL);
