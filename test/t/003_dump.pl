@@ -1,0 +1,289 @@
+# 003_dump.pl: pg_dump and restore, ALTER EXTENSION, DROP EXTENSION.
+#
+# Usage is money, so a backup has to carry all of it: the log and its position,
+# the positions of its readers, totals with their sketches and user sets,
+# idempotency keys, metrics, what was rejected and what still waits in the
+# inbox.  Partitions are made after CREATE EXTENSION and each has indexes of
+# its own, which is where restores of such tables break.  And after the restore
+# it must go on: seq continues, nothing is rolled up again, a known key is a
+# repeat.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $tempdir = PostgreSQL::Test::Utils::tempdir;
+
+sub new_node
+{
+	my ($name) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init;
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'");
+	$node->start;
+	return $node;
+}
+
+my $node = new_node('dump');
+
+sub ask
+{
+	my ($sql) = @_;
+	return $node->safe_psql('postgres', $sql);
+}
+
+# Something of everything
+
+ask(q{
+	CREATE ROLE app;
+	CREATE ROLE analyst;
+	CREATE EXTENSION meter CASCADE;
+	SELECT meter_grant('app', 'app');
+	SELECT meter_grant('analyst', 'analyst');
+	INSERT INTO meter.metric (metric, kind, unit, dimensions, allow_negative, description)
+	VALUES ('tokens', 'counter', 'token', '{model}', true, 'with a "quote"'),
+		('storage', 'gauge', 'GB', '{}', false, NULL);
+
+	SELECT count(meter_track('t' || i % 5, CASE WHEN i % 3 = 0 THEN 'tokens' ELSE 'api_requests' END,
+		i % 7, service => CASE WHEN i % 4 > 0 THEN 'svc' END, endpoint => '/v1/e' || i % 9,
+		method => 'GET', status => 200 + 100 * (i % 4), latency_ms => i * 0.37,
+		user_id => 'u' || i % 400, cost => i * 0.01,
+		metadata => jsonb_build_object('model', 'm' || i % 2, 'note', E'tab\t and \\ é'),
+		idempotency_key => CASE WHEN i % 10 = 0 THEN 'k' || i END,
+		request_id => 'r' || i, error_message => CASE WHEN i % 4 = 3 THEN 'failed' END,
+		at => now() - i * interval '11 minutes'))
+	FROM generate_series(1, 2000) AS i;
+	SELECT count(meter_track('t' || i % 2, 'storage', i % 50, at => now() - i * interval '5 hours'))
+	FROM generate_series(1, 100) AS i;
+	SELECT meter_track('t0', idempotency_key => 'k10');		-- a repeat
+	SELECT count(*) FROM meter_track_batch('[{"tenant": ""}, {"tenant": "t1", "status": 7}, 5]');
+	SELECT meter_flush();
+	SELECT meter_rollup();
+	SELECT meter_correct('t0', idempotency_key => 'k100', quantity => 99);
+	SELECT meter_correct('t0', idempotency_key => 'k200', void => true);
+	SELECT meter_flush();
+	SELECT meter_rollup();
+	INSERT INTO meter.consumer (name, last_seq) VALUES ('export', 1234);
+
+	-- in the log, not rolled up
+	SELECT count(meter_track('t1', latency_ms => i, user_id => 'v' || i)) FROM generate_series(1, 20) AS i;
+	SELECT meter_flush();
+	-- in the inbox: checked, not checked, and one that will be refused
+	SELECT meter_track('t2', idempotency_key => 'waiting', request_id => 'w1');
+	INSERT INTO meter.inbox (tenant, idempotency_key, request_id) VALUES ('t2', 'waiting too', 'w2');
+	INSERT INTO meter.inbox (tenant, status) VALUES ('t2', 999);
+	SELECT count(*) FROM meter_maintain();
+});
+
+# What must be the same
+
+my %contents = (
+	'the log' => 'SELECT * FROM meter.event ORDER BY seq',
+	'the end of the log' => 'SELECT * FROM meter.log_position',
+	'the positions of consumers' => 'SELECT * FROM meter.consumer ORDER BY name',
+	'the register of partitions' => 'SELECT * FROM meter.event_partition ORDER BY day',
+	'idempotency keys' => 'SELECT * FROM meter.idempotency_key ORDER BY tenant, key',
+	'metrics' => 'SELECT * FROM meter.metric ORDER BY metric',
+	'waiting events' => 'SELECT * FROM meter.inbox ORDER BY received_at',
+	'rejected events' => 'SELECT * FROM meter.rejected_event ORDER BY rejected_at',
+	'hourly usage' => q{SELECT * FROM meter.usage_hourly
+		ORDER BY hour, tenant, metric, service, endpoint, method, dims},
+	'usage of users' => 'SELECT * FROM meter.usage_user_daily ORDER BY day, tenant, metric, user_id',
+	'percentiles and unique users by month' => q{SELECT month, tenant, metric, service, endpoint,
+		dims, events, p50, p95, p99, latency, unique_users FROM meter.usage_monthly
+		WHERE metric <> 'storage' ORDER BY 1, 2, 3, 4, 5, 6},
+	'live totals' => q{SELECT tenant, metric, sum(events), sum(quantity), sum(cost)
+		FROM meter.live GROUP BY 1, 2 ORDER BY 1, 2},
+	'partitions, bounds and storage options' => q{SELECT c.oid::regclass, c.relispartition,
+		pg_get_expr(c.relpartbound, c.oid), c.reloptions FROM pg_class AS c
+		WHERE c.relnamespace = 'meter'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY c.relname},
+	'indexes' => q{SELECT tablename, indexname, indexdef FROM pg_indexes
+		WHERE schemaname = 'meter' ORDER BY 1, 2},
+	'columns' => q{SELECT attrelid::regclass, attnum, attname, atttypid::regtype, attnotnull,
+			attcollation, pg_get_expr(adbin, adrelid)
+		FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = attrelid
+		LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+		WHERE c.relnamespace = 'meter'::regnamespace AND c.relkind IN ('r', 'p') AND attnum > 0
+		ORDER BY c.relname, 2},
+	'privileges' => q{SELECT p.oid::regprocedure::text, p.proacl::text FROM pg_proc AS p
+			JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+			JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'meter'
+		UNION ALL SELECT oid::regclass::text, relacl::text FROM pg_class
+			WHERE relnamespace = 'meter'::regnamespace AND relkind IN ('r', 'v', 'p') AND NOT relispartition
+		UNION ALL SELECT attrelid::regclass || '.' || attname, attacl::text FROM pg_attribute
+			WHERE attrelid = 'meter.inbox'::regclass
+		UNION ALL SELECT nspname, nspacl::text FROM pg_namespace WHERE nspname = 'meter'
+		ORDER BY 1});
+
+sub contents_of
+{
+	my ($node, $database) = @_;
+	# dumps keep numbers exactly; times are shown as of now in gauges only
+	return { map { $_ => $node->safe_psql($database, $contents{$_}) } keys %contents };
+}
+
+my $original = contents_of($node, 'postgres');
+isnt($original->{$_}, '', "there are $_") for sort keys %contents;
+my $last = ask('SELECT last_seq FROM meter.log_position');
+my $rolled = ask('SELECT sum(events) FROM meter.usage_hourly');
+my $not_rolled = ask(q{SELECT count(*) FROM meter.event
+	WHERE seq > (SELECT last_seq FROM meter.consumer WHERE name = 'rollup')});
+is($not_rolled, '20', 'some of the log is not rolled up yet');
+cmp_ok(ask(q{SELECT count(*) FROM pg_inherits WHERE inhparent = 'meter.event'::regclass}),
+	'>', 20, 'the log has many partitions');
+
+# The first lines that are in one of two texts only.
+sub difference
+{
+	my ($got, $expected) = @_;
+	my %got = map { $_ => 1 } split /\n/, $got;
+	my %expected = map { $_ => 1 } split /\n/, $expected;
+	my @lines = ((map { "got: $_" } grep { !$expected{$_} } sort keys %got)[ 0 .. 9 ],
+		(map { "expected: $_" } grep { !$got{$_} } sort keys %expected)[ 0 .. 9 ]);
+	return join "\n", grep { defined } @lines;
+}
+
+# Restored, it is the same and goes on.
+sub check_restored
+{
+	my ($node, $database, $how) = @_;
+	my $do = sub { return $node->safe_psql($database, $_[0]) };
+	my $restored = contents_of($node, $database);
+
+	for my $what (sort keys %contents)
+	{
+		# too much to print all of it if it differs
+		ok($restored->{$what} eq $original->{$what}, "$how: $what are the same")
+		  or diag difference($restored->{$what}, $original->{$what});
+	}
+
+	my ($status, $out, $notice) = $node->psql($database, q{SELECT meter_track('t0', idempotency_key => 'k10')});
+	like($notice, qr/recorded before/, "$how: a known key is still a repeat");
+	($status, $out, $notice) = $node->psql($database, q{SELECT meter_track('t2', idempotency_key => 'waiting')});
+	like($notice, qr/recorded before/, "$how: so is the key of a waiting event");
+
+	is($do->(q{SELECT meter_track('t3', request_id => 'new'); SELECT meter_flush()}),
+		"\n(3,0,1)", "$how: the waiting events and a new one are flushed");
+	is( $do->(q{SELECT seq, request_id FROM meter.event ORDER BY seq DESC LIMIT 3}),
+		($last + 3) . "|new\n" . ($last + 2) . "|w2\n" . ($last + 1) . '|w1',
+		"$how: seq goes on");
+	is($do->('SELECT meter_rollup()'), 23, "$how: what was not rolled up is, and nothing again");
+	is($do->('SELECT sum(events) FROM meter.usage_hourly'),
+		$rolled + 23, "$how: each event counts once");
+	is( $do->(q{
+		SELECT count(*) FROM (
+			(SELECT tenant, metric, date_trunc('hour', at, 'UTC') AS hour, service, endpoint, count(*),
+				sum(quantity), sum(cost), max(latency_ms), count(DISTINCT user_id)
+			FROM meter.event WHERE superseded_by IS NULL GROUP BY 1, 2, 3, 4, 5)
+			EXCEPT ALL
+			(SELECT tenant, metric, hour, service, endpoint, sum(events), sum(quantity), sum(cost),
+				max(meter_sketch_max(latency)), meter.users_count(hll_union_agg(users))
+			FROM meter.usage_hourly GROUP BY 1, 2, 3, 4, 5)) AS d}),
+		'0', "$how: all totals are those of the raw events");
+	$do->(q{SELECT meter_correct('t0', idempotency_key => 'k300', quantity => 5);
+		SELECT meter_flush(); SELECT meter_rollup()});
+	is( $do->(q{SELECT count(*) FROM meter.event AS a JOIN meter.event AS e ON e.superseded_by = a.seq
+			WHERE e.request_id = 'r300' AND a.quantity = 5}),
+		'1', "$how: an event can be corrected");
+	is($do->(q{SELECT count(*) FROM meter_maintain() WHERE action <> 'created'}),
+		'0', "$how: maintenance finds all in order");
+	return;
+}
+
+# Custom format, into a new database
+
+my $custom = "$tempdir/meter.dump";
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $custom, '-d', $node->connstr('postgres') ],
+	'pg_dump makes a dump');
+$node->safe_psql('postgres', 'CREATE DATABASE custom TEMPLATE template0');
+$node->command_ok(
+	[ 'pg_restore', '--exit-on-error', '-d', $node->connstr('custom'), $custom ],
+	'pg_restore restores it without an error');
+check_restored($node, 'custom', 'custom format');
+
+# Plain format, into a new cluster
+
+my $plain = "$tempdir/meter.sql";
+$node->command_ok([ 'pg_dump', '-f', $plain, '-d', $node->connstr('postgres') ],
+	'pg_dump makes a script');
+my $other = new_node('restored');
+$other->safe_psql('postgres', 'CREATE ROLE app; CREATE ROLE analyst');
+$other->safe_psql('postgres', 'CREATE DATABASE plain TEMPLATE template0');
+$other->command_ok(
+	[ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-o', "$tempdir/out", '-d', $other->connstr('plain'), '-f', $plain ],
+	'psql runs it without an error');
+check_restored($other, 'plain', 'plain format in another cluster');
+
+# With several jobs at once
+
+$other->safe_psql('postgres', 'CREATE DATABASE jobs TEMPLATE template0');
+$other->command_ok(
+	[ 'pg_restore', '--exit-on-error', '-j', '2', '-d', $other->connstr('jobs'), $custom ],
+	'pg_restore restores it with two jobs');
+check_restored($other, 'jobs', 'two jobs');
+
+# A dump of what was restored is the same again.
+$node->command_ok([ 'pg_dump', '-s', '-f', "$tempdir/schema1.sql", '-d', $node->connstr('postgres') ],
+	'pg_dump dumps the schema');
+$other->safe_psql('postgres', 'CREATE DATABASE again TEMPLATE template0');
+$other->command_ok(
+	[ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-o', "$tempdir/out", '-d', $other->connstr('again'), '-f', "$tempdir/schema1.sql" ],
+	'the schema alone can be restored');
+$other->command_ok([ 'pg_dump', '-s', '-f', "$tempdir/schema2.sql", '-d', $other->connstr('again') ],
+	'and dumped again');
+sub schema
+{
+	# pg_dump writes a random key into each dump
+	return join '', grep { !/^\\(un)?restrict / } split /^/, slurp_file($_[0]);
+}
+is(schema("$tempdir/schema2.sql"), schema("$tempdir/schema1.sql"), 'both are the same');
+
+# ALTER EXTENSION and \dx+
+
+my ($version) = ask(q{SELECT extversion FROM pg_extension WHERE extname = 'meter'});
+my ($status, $out, $err) = $node->psql('postgres', 'ALTER EXTENSION meter UPDATE');
+is($status, 0, 'ALTER EXTENSION UPDATE succeeds');
+like($err, qr/version "\Q$version\E" of extension "meter" is already installed/, 'it has nothing to do');
+my $members = ask('\dx+ meter');
+like($members, qr/^\s*$_$/m, "\\dx+ lists $_")
+  for 'table meter\.event', 'view meter\.live', 'function meter_rollup\(\)', 'type meter_sketch', 'schema meter';
+unlike($members, qr/_p20\d\d/, 'partitions are not members, so dumps carry them');
+($status, $out, $err) = $node->psql('postgres', 'ALTER EXTENSION meter SET SCHEMA pg_catalog');
+like($err, qr/does not support SET SCHEMA/, 'it cannot be moved to another schema');
+($status, $out, $err) = $node->psql('postgres', 'DROP TABLE meter.event');
+like($err, qr/extension meter requires it/, 'its tables cannot be dropped singly');
+
+# DROP EXTENSION
+
+# All there is in a database; the same as where the extension never was.
+my $objects = q{
+	SELECT 'class', oid::regclass::text FROM pg_class WHERE relkind NOT IN ('t', 'i')
+	UNION ALL SELECT 'function', oid::regprocedure::text FROM pg_proc
+	UNION ALL SELECT 'type', oid::regtype::text FROM pg_type WHERE typname !~ '^_?pg_toast'
+	UNION ALL SELECT 'operator', oid::regoperator::text FROM pg_operator
+	UNION ALL SELECT 'cast', castsource::regtype || ' to ' || casttarget::regtype FROM pg_cast
+	UNION ALL SELECT 'schema', nspname FROM pg_namespace
+	UNION ALL SELECT 'extension', extname FROM pg_extension
+	UNION ALL SELECT 'trigger', tgname FROM pg_trigger
+	UNION ALL SELECT 'initial privileges', objoid::text FROM pg_init_privs WHERE objoid >= 16384
+		AND classoid = 'pg_proc'::regclass AND objoid::regprocedure::text ~ 'meter'
+	ORDER BY 1, 2};
+$node->safe_psql('postgres', 'CREATE DATABASE never TEMPLATE template0');
+$node->safe_psql('never', 'CREATE EXTENSION hll');
+my $never = $node->safe_psql('never', $objects);
+
+for my $database ('postgres', 'custom')
+{
+	is(($node->psql($database, 'DROP EXTENSION meter CASCADE'))[0], 0, "it can be dropped in $database");
+	my $left = $node->safe_psql($database, $objects);
+	ok($left eq $never, "nothing of it is left in $database") or diag difference($left, $never);
+	$node->safe_psql($database, 'CREATE EXTENSION meter');
+	is($node->safe_psql($database, q{SELECT meter_track('t'); SELECT meter_flush(); SELECT meter_rollup()}),
+		"\n(1,0,0)\n1", "it can be created anew in $database");
+}
+
+$other->stop;
+$node->stop;
+done_testing();

@@ -1,0 +1,169 @@
+# 004_cron.pl: the background jobs, run by a real pg_cron.
+#
+# meter_schedule() registers the jobs; that they then really flush, roll up and
+# make partitions is seen only by waiting for pg_cron to run them.  Its two
+# ways of running jobs are tested side by side: connections, here as a role
+# that is not a superuser, and background workers, here with the functions in a
+# schema whose name must be quoted.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('cron');
+$node->init;
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'meter'
+max_worker_processes = 20
+});
+$node->start;
+
+if ($node->safe_psql('postgres',
+		q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_cron'}) eq '0')
+{
+	$node->stop;
+	plan skip_all => 'pg_cron is not installed';
+}
+
+sub ask
+{
+	my ($sql, $on) = @_;
+	return ($on // $node)->safe_psql('postgres', $sql);
+}
+
+# The error of SQL that must fail, with its SQLSTATE.
+sub error_of
+{
+	my ($sql, $on, $database) = @_;
+	my ($status, $stdout, $stderr) =
+	  ($on // $node)->psql($database // 'postgres', "\\set VERBOSITY verbose\n$sql");
+	return $status ? $stderr : "no error, but: $stdout";
+}
+
+# Without pg_cron
+
+ask('CREATE EXTENSION meter CASCADE');
+for my $function ('meter_schedule', 'meter_unschedule')
+{
+	my $error = error_of("SELECT $function()");
+	like($error, qr/ERROR:  55000: extension "pg_cron" is not installed in this database/,
+		"$function() without pg_cron is refused");
+	like($error, qr/HINT: .*pg_cron to "shared_preload_libraries".*"cron.database_name" to "postgres"/,
+		"and $function() says how to get it");
+}
+
+# pg_cron is loaded but not created, or is in another database
+
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'meter,pg_cron'
+cron.database_name = 'postgres'
+cron.host = '} . $node->host . q{'
+});
+$node->restart;
+like(error_of('SELECT meter_schedule()'),
+	qr/HINT:  pg_cron runs in database "postgres"\. Run CREATE EXTENSION pg_cron here/,
+	'where pg_cron is loaded the hint is to create the extension');
+ask('CREATE EXTENSION pg_cron; CREATE DATABASE other');
+$node->safe_psql('other', 'CREATE EXTENSION meter CASCADE');
+like(error_of('SELECT meter_schedule()', $node, 'other'),
+	qr/55000: .*\n.*pg_cron runs in database "postgres".*cron\.schedule_in_database/,
+	'in another database the hint is to schedule from there');
+
+# Registering
+
+my $schema = ask(q{SELECT quote_ident(n.nspname) FROM pg_extension AS e
+	JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE extname = 'meter'});
+my $jobs = q{SELECT jobname, schedule, username, database, active FROM cron.job ORDER BY jobname};
+
+ask(q{
+	CREATE ROLE operator LOGIN;
+	SELECT meter_grant('operator', 'admin');
+	GRANT USAGE ON SCHEMA cron TO operator;
+	SELECT cron.schedule('somebody else''s', '0 0 1 1 *', 'SELECT 1')});
+my $others = ask($jobs);
+
+my @mine = ('meter flush|* * * * *', 'meter rollup|* * * * *', 'meter maintain|0 3 * * *');
+
+# The jobs as they must be in cron.job: these and the others.
+sub expected_jobs
+{
+	return join("\n", sort(map { "$_|operator|postgres|t" } @_)) . "\n$others";
+}
+
+is( ask('SET ROLE operator; SELECT job, schedule, command FROM meter_schedule()'),
+	"$mine[0]|SELECT $schema.meter_flush()\n$mine[1]|SELECT $schema.meter_rollup()\n"
+	  . "$mine[2]|SELECT $schema.meter_maintain()",
+	'meter_schedule() returns what it registered');
+is(ask($jobs), expected_jobs(@mine), 'the jobs are there, as the role that called');
+ask('SET ROLE operator; SELECT meter_schedule()');
+is(ask($jobs), expected_jobs(@mine), 'calling it again adds nothing');
+ask(q{SET ROLE operator; SELECT meter_schedule('*/5 * * * *', maintain => '30 2 * * *')});
+@mine = ('meter flush|*/5 * * * *', 'meter rollup|*/5 * * * *', 'meter maintain|30 2 * * *');
+is(ask($jobs), expected_jobs(@mine), 'calling it with other schedules changes them');
+like(error_of(q{SELECT meter_schedule('every now and then')}),
+	qr/invalid schedule/, 'a wrong schedule is refused');
+is(ask($jobs), expected_jobs(@mine), 'and changes nothing');
+is(ask('SELECT meter_unschedule()'), '0', 'the jobs of another role are not removed');
+is(ask('SET ROLE operator; SELECT meter_unschedule()'), '3', 'meter_unschedule() removes all of them');
+is(ask($jobs), $others, 'and no others');
+is(ask('SET ROLE operator; SELECT meter_unschedule()'), '0', 'then there is nothing to remove');
+
+# Running
+
+my $workers = PostgreSQL::Test::Cluster->new('workers');
+$workers->init;
+$workers->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'pg_cron,meter'
+max_worker_processes = 20
+cron.database_name = 'postgres'
+cron.use_background_workers = on
+});
+$workers->start;
+ask(q{CREATE EXTENSION pg_cron; CREATE SCHEMA "My App";
+	CREATE EXTENSION hll; CREATE EXTENSION meter SCHEMA "My App"}, $workers);
+
+# pg_cron can run jobs each second since 1.5, else each minute
+my $often = error_of(q{BEGIN; SELECT cron.schedule('probe', '1 seconds', 'SELECT 1'); ROLLBACK},
+	$workers) =~ /^no error/ ? '1 seconds' : '* * * * *';
+note "the schedule is $often";
+
+# The jobs run at the same time, in any order.  So that the first run of each
+# has something to do, there are events that wait and events in the log.
+for ([ $node, $schema ], [ $workers, '"My App"' ])
+{
+	my ($on, $functions) = @$_;
+	ask(qq{SELECT $functions.meter_track('acme', quantity => i) FROM generate_series(1, 60) AS i}, $on);
+	ask("SELECT $functions.meter_flush()", $on);
+	ask(qq{SELECT $functions.meter_track('acme', quantity => i) FROM generate_series(61, 100) AS i}, $on);
+	ask(($on == $node ? 'SET ROLE operator; ' : '')
+		. "SELECT $functions.meter_schedule('$often', '$often')", $on);
+}
+
+for ([ $node, 'over connections, as a role without other privileges' ],
+	[ $workers, 'in background workers, with a schema that is quoted' ])
+{
+	my ($on, $how) = @$_;
+	ok( $on->poll_query_until('postgres',
+			'SELECT last_seq = 100 AND NOT EXISTS (SELECT FROM meter.inbox) FROM meter.log_position'),
+		"$how: the flush job flushes");
+	ok( $on->poll_query_until('postgres', q{
+			SELECT sum(events) = last_seq AND last_seq IN (60, 100)
+			FROM meter.usage_hourly CROSS JOIN meter.consumer WHERE name = 'rollup' GROUP BY last_seq}),
+		"$how: the rollup job rolls up");
+	ok( $on->poll_query_until('postgres', q{
+			SELECT to_regclass('meter.event_p'
+				|| to_char((now() AT TIME ZONE 'UTC')::date + 5, 'YYYYMMDD')) IS NOT NULL}),
+		"$how: the maintenance job makes partitions ahead");
+	is(ask('SELECT sum(events), sum(quantity) FROM meter.live', $on), '100|5050', "$how: nothing is lost");
+	is( ask(q{SELECT count(*) FROM cron.job_run_details WHERE status = 'failed'}, $on),
+		'0', "$how: no run failed")
+	  or diag ask('SELECT command, return_message FROM cron.job_run_details', $on);
+}
+is(ask('SET ROLE operator; SELECT meter_unschedule()'), '3', 'the jobs are removed');
+is(ask('SELECT "My App".meter_unschedule()', $workers), '3', 'also where the schema is quoted');
+
+$workers->stop;
+$node->stop;
+done_testing();
