@@ -36,6 +36,7 @@
 #include "log.h"
 #include "metric.h"
 #include "owner.h"
+#include "partition.h"
 #include "reject.h"
 
 /* Rows, and bytes of them, dealt with in one go; bound the memory of a flush. */
@@ -184,6 +185,23 @@ flush_delete(Flush *flush, ItemPointer tid)
 }
 
 /*
+ * By the event's day; within a day in the order in which they came, which is
+ * that of the array they are in.
+ */
+static int
+compare_day(const void *pa, const void *pb)
+{
+	const Waiting *a = *(Waiting *const *) pa;
+	const Waiting *b = *(Waiting *const *) pb;
+	DateADT		day_a = a->drop ? 0 : partition_day(a->event.at);
+	DateADT		day_b = b->drop ? 0 : partition_day(b->event.at);
+
+	if (day_a != day_b)
+		return day_a < day_b ? -1 : 1;
+	return a < b ? -1 : a > b;
+}
+
+/*
  * Take the rows out of the inbox, check those that nobody has checked yet,
  * drop what is refused or a repeat, and append the rest.  With leave_waiting,
  * rows that might have to wait for another session stay where they are.
@@ -194,6 +212,7 @@ flush_rows(Flush *flush, Waiting *rows, int nrows, bool leave_waiting)
 	Event	  **unclaimed = palloc(nrows * sizeof(Event *));
 	Waiting   **owner = palloc(nrows * sizeof(Waiting *));
 	Claim	   *claims = palloc(nrows * sizeof(Claim));
+	Waiting   **order = palloc(nrows * sizeof(Waiting *));
 	EventError	error;
 	int			n = 0;
 
@@ -225,11 +244,17 @@ flush_rows(Flush *flush, Waiting *rows, int nrows, bool leave_waiting)
 			owner[i]->drop = true;
 			flush->result.duplicates++;
 		}
+
+	/* day by day, so that each partition is opened once */
+	for (int i = 0; i < nrows; i++)
+		order[i] = &rows[i];
+	qsort(order, nrows, sizeof(Waiting *), compare_day);
 	for (int i = 0; i < nrows; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!rows[i].drop && !log_append(flush->log, &rows[i].event, &error))
-			flush_reject(flush, &rows[i], &error);
+		if (!order[i]->drop &&
+			!log_append(flush->log, &order[i]->event, &error))
+			flush_reject(flush, order[i], &error);
 	}
 	log_settle(flush->log);
 }

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "owner.h"
@@ -93,14 +94,22 @@ delete_expired(ReturnSetInfo *rsinfo, const char *object, const char *statement,
 static bool
 partition_unread(DateADT day)
 {
-	Oid			type = DATEOID;
+	static SPIPlanPtr plan = NULL;
 	Datum		value = DateADTGetDatum(day);
 	bool		isnull;
 
-	if (SPI_execute_with_args("SELECT EXISTS (SELECT FROM meter.event_partition AS p "
-							  "WHERE p.day = $1 AND p.last_seq > "
-							  "COALESCE((SELECT pg_catalog.min(c.last_seq) FROM meter.consumer AS c), 0))",
-							  1, &type, &value, NULL, false, 0) != SPI_OK_SELECT)
+	owner_plan(&plan,
+			   "SELECT EXISTS (SELECT FROM meter.event_partition AS p "
+			   "WHERE p.day = $1 AND p.last_seq > "
+			   "COALESCE((SELECT pg_catalog.min(c.last_seq) FROM meter.consumer AS c), 0))",
+			   1, DATEOID);
+
+	/*
+	 * what a flush has committed while we waited counts, whatever our
+	 * snapshot
+	 */
+	if (SPI_execute_snapshot(plan, &value, NULL, GetLatestSnapshot(),
+							 InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read meter.consumer");
 	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 									  SPI_tuptable->tupdesc, 1, &isnull));
@@ -160,6 +169,7 @@ drop_partitions(ReturnSetInfo *rsinfo, TimestampTz before)
 	ListCell   *cell;
 	bool		locked = false;
 	bool		tried = false;
+	bool		unread;
 
 	foreach(cell, children)
 	{
@@ -178,17 +188,26 @@ drop_partitions(ReturnSetInfo *rsinfo, TimestampTz before)
 		day = date2j(y, m, d) - POSTGRES_EPOCH_JDATE;
 		if (partition_start_time(day + 1) > before)
 			continue;
-		if (partition_unread(day))
+		unread = partition_unread(day);
+		if (!unread && !tried)
 		{
+			locked = lock_patiently(parent);
+			tried = true;
+		}
+		if (!unread && locked &&
+			ConditionalLockRelationOid(relid, AccessExclusiveLock))
+		{
+			/* ask again, now that no flush can add to it any more */
+			unread = partition_unread(day);
+			if (!unread)
+			{
+				drop_partition(rsinfo, name, day);
+				continue;
+			}
+		}
+		if (unread)
 			report(rsinfo, "unread", name,
 				   "a consumer in meter.consumer has not read it");
-			continue;
-		}
-		if (!tried)
-			locked = lock_patiently(parent);
-		tried = true;
-		if (locked && ConditionalLockRelationOid(relid, AccessExclusiveLock))
-			drop_partition(rsinfo, name, day);
 		else
 			report(rsinfo, "busy", name,
 				   "another transaction holds a lock on it or on meter.event; the next run tries again");

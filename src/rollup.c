@@ -333,10 +333,6 @@ meter_rollup(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("meter_rollup()");
 	PreventCommandIfParallelMode("meter_rollup()");
 	owner_begin(&scope);
-
-	/* the scans have nothing to gain from compiling */
-	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 	after = lock_position();
 	upto = rollup_log_end(false);
 	if (upto > after)

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -79,6 +80,10 @@ usage_begin(Oid function)
 	usage->event_context = AllocSetContextCreate(CurrentMemoryContext,
 												 "meter usage event",
 												 ALLOCSET_DEFAULT_SIZES);
+
+	/* our statements are short or scans; compiling them would cost more */
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	users_library(&usage->users_library,
 				  get_atttype(hourly, USAGE_USERS + 1));
 	usage->no_dims = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
