@@ -136,7 +136,7 @@ static int
 fold_keep_existing(Usage *usage, const FoldRun *run)
 {
 	static SPIPlanPtr plan = NULL;
-	KeyBuffer  *key = &usage->hour_key;
+	KeyBuffer  *key = &usage->window[0].hour_key;
 	Datum		args[2];
 	MemoryContext context = CurrentMemoryContext;
 	int			nkept = 0;
@@ -197,7 +197,7 @@ static UsageHour *
 fold_target(Usage *usage, const FoldRun *run, const UsageHour *group,
 			int64 *room)
 {
-	KeyBuffer  *key = &usage->hour_key;
+	KeyBuffer  *key = &usage->window[0].hour_key;
 	text	   *other = cstring_to_text(FOLD_NAME);
 	const char *position = group->key.data;
 	struct varlena *metric;
@@ -243,7 +243,7 @@ fold_target(Usage *usage, const FoldRun *run, const UsageHour *group,
 			DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 											   CStringGetDatum("{\"" FOLD_NAME "\": true}")));
 	}
-	target = usage_hour_group(usage, key);
+	target = usage_hour_group(usage, key, keymap_hash_key(key->key));
 	target->kept = true;
 	return target;
 }

@@ -15,7 +15,7 @@
 #define SH_ELEMENT_TYPE KeymapEntry
 #define SH_KEY_TYPE PackedKey
 #define SH_KEY key
-#define SH_HASH_KEY(tb, k) hash_bytes((const unsigned char *) (k).data, (k).length)
+#define SH_HASH_KEY(tb, k) keymap_hash_key(k)
 #define SH_EQUAL(tb, a, b) \
 	((a).length == (b).length && memcmp((a).data, (b).data, (a).length) == 0)
 #define SH_STORE_HASH

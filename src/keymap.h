@@ -29,6 +29,47 @@ typedef struct KeymapEntry
 #define SH_DECLARE
 #include "lib/simplehash.h"
 
+/* The size of a cache line, or thereabouts. */
+#define KEYMAP_LINE 64
+
+static inline uint32
+keymap_hash_key(PackedKey key)
+{
+	return hash_bytes((const unsigned char *) key.data, key.length);
+}
+
+/*
+ * Ask for the place where a key of this hash is, and look what is there: the
+ * entry is right but for collisions, so it is only good for asking for more.
+ */
+static inline void
+keymap_prefetch(keymap_hash * map, uint32 hash)
+{
+	__builtin_prefetch(&map->data[hash & map->sizemask]);
+}
+
+static inline void
+keymap_prefetch_bytes(const void *start, size_t length)
+{
+	for (size_t at = 0; at < length; at += KEYMAP_LINE)
+		__builtin_prefetch((const char *) start + at);
+}
+
+static inline KeymapEntry *
+keymap_guess(keymap_hash * map, uint32 hash)
+{
+	for (uint32 i = 0; i < 4; i++)
+	{
+		KeymapEntry *entry = &map->data[(hash + i) & map->sizemask];
+
+		if (entry->status == 0)
+			return NULL;
+		if (entry->hash == hash)
+			return entry;
+	}
+	return NULL;
+}
+
 /* Room for one key under construction. */
 typedef struct KeyBuffer
 {

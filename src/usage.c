@@ -50,8 +50,8 @@ enum
 	SCAN_COLUMNS
 };
 
-/* Memory is looked at once per this many events. */
-#define USAGE_CHECK_EVERY 4096
+/* Memory is looked at once per this many windows. */
+#define USAGE_CHECK_EVERY 128
 
 /* Receives the rows of a scan. */
 typedef struct UsageReceiver
@@ -106,8 +106,6 @@ void
 usage_reset(Usage *usage)
 {
 	MemoryContextReset(usage->group_context);
-	memset(&usage->hour_key, 0, sizeof(KeyBuffer));
-	memset(&usage->user_key, 0, sizeof(KeyBuffer));
 	usage->hours = keymap_create(usage->group_context, 1024, NULL);
 	usage->user_days = keymap_create(usage->group_context, 1024, NULL);
 }
@@ -178,51 +176,105 @@ usage_read(UsageEvent *event, TupleTableSlot *slot)
 	return !DatumGetBool(values[SCAN_IS_SUPERSEDED]);
 }
 
-static bool
-usage_receive(TupleTableSlot *slot, DestReceiver *self)
+static PackedNumeric *
+copy_packed(const PackedNumeric *value)
 {
-	Usage	   *usage = ((UsageReceiver *) self)->usage;
-	MemoryContext old = MemoryContextSwitchTo(usage->event_context);
-	UsageEvent	event;
-	UsageUserDay *user_day = NULL;
-	Jsonb	   *dims = NULL;
-	bool		is_error;
-	bool		counts;
+	PackedNumeric *copy;
 
-	MemoryContextReset(usage->event_context);
-	slot_getallattrs(slot);
-	counts = usage_read(&event, slot);
-	usage->events++;
+	if (value == NULL)
+		return NULL;
+	copy = palloc(VARSIZE_ANY(value));
+	memcpy(copy, value, VARSIZE_ANY(value));
+	return copy;
+}
 
-	/* what a correction changes cannot be taken out of a sketch: recompute */
-	if (usage->keep_dirty && DatumGetBool(slot->tts_values[SCAN_IS_AMENDMENT]))
-		dirty_add(&usage->dirty, (text *) event.tenant, usage_hour_of(event.at),
-				  true);
-	if (counts)
-	{
-		usage_find_metric(usage, event.metric);
-		if (usage->metric->ndimensions > 0 &&
-			!slot->tts_isnull[SCAN_METADATA])
-			dims = dimension_extract(usage->metric,
-									 DatumGetJsonbP(slot->tts_values[SCAN_METADATA]));
-		if (dims == NULL)
-			dims = usage->no_dims;
-		is_error = usage_is_error(&event);
-		MemoryContextSwitchTo(usage->group_context);
-		if (usage->want_users && event.user_id != NULL)
-			user_day = usage_user_add(usage, &event, is_error);
-		if (usage->want_hours)
-			usage_hour_add(usage, &event, dims, is_error, user_day);
-	}
+/*
+ * Count the events in the window, and write the groups out if they take too
+ * much memory.
+ */
+static void
+usage_close_window(Usage *usage)
+{
+	MemoryContext old = MemoryContextSwitchTo(usage->group_context);
+
+	if (usage->want_users)
+		usage_user_add_window(usage);
+	if (usage->want_hours)
+		usage_hour_add_window(usage);
 	MemoryContextSwitchTo(old);
+	usage->npending = 0;
+	MemoryContextReset(usage->event_context);
 
-	if (usage->full != NULL && usage->events % USAGE_CHECK_EVERY == 0 &&
+	if (usage->full != NULL && ++usage->windows % USAGE_CHECK_EVERY == 0 &&
 		MemoryContextMemAllocated(usage->group_context, true) / 1024 >=
 		setting_rollup_work_mem)
 	{
 		usage->full(usage, usage->full_arg);
 		usage_reset(usage);
 	}
+}
+
+/*
+ * Take an event into the window.
+ */
+static void
+usage_add_pending(Usage *usage, const UsageEvent *event, Datum metadata,
+				  bool has_metadata)
+{
+	UsagePending *pending = &usage->window[usage->npending];
+	MemoryContext old = MemoryContextSwitchTo(usage->event_context);
+	Jsonb	   *dims = NULL;
+
+	usage_find_metric(usage, event->metric);
+	if (usage->metric->ndimensions > 0 && has_metadata)
+		dims = dimension_extract(usage->metric, DatumGetJsonbP(metadata));
+	pending->hour = usage_hour_of(event->at);
+	pending->gauge = usage->metric->gauge;
+	pending->is_error = usage_is_error(event);
+	pending->seq = event->seq;
+	pending->at = event->at;
+	pending->status = event->status;
+	pending->has_latency = event->has_latency;
+	pending->latency_ms = event->latency_ms;
+	pending->quantity = copy_packed(event->quantity);
+	pending->cost = copy_packed(event->cost);
+
+	/* the keys' room is used again by every window */
+	MemoryContextSwitchTo(usage->context);
+	usage_hour_key(pending, event, dims != NULL ? dims : usage->no_dims);
+	key_reset(&pending->user_key);
+	if (event->user_id != NULL)
+	{
+		usage_user_key(pending, event);
+		if (!usage->want_users)
+		{
+			MemoryContextSwitchTo(usage->event_context);
+			pending->user = users_hash(&usage->users_library,
+									   PointerGetDatum(event->user_id));
+		}
+	}
+	MemoryContextSwitchTo(old);
+	if (++usage->npending == USAGE_WINDOW)
+		usage_close_window(usage);
+}
+
+static bool
+usage_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	Usage	   *usage = ((UsageReceiver *) self)->usage;
+	UsageEvent	event;
+	bool		counts;
+
+	slot_getallattrs(slot);
+	counts = usage_read(&event, slot);
+
+	/* what a correction changes cannot be taken out of a sketch: recompute */
+	if (usage->keep_dirty && DatumGetBool(slot->tts_values[SCAN_IS_AMENDMENT]))
+		dirty_add(&usage->dirty, (text *) event.tenant, usage_hour_of(event.at),
+				  true);
+	if (counts)
+		usage_add_pending(usage, &event, slot->tts_values[SCAN_METADATA],
+						  !slot->tts_isnull[SCAN_METADATA]);
 	return true;
 }
 
@@ -272,4 +324,5 @@ usage_scan(Usage *usage, const char *query, int nargs, Oid *types,
 	if (SPI_execute_extended(query, &options) < 0)
 		elog(ERROR, "could not read events: %s",
 			 SPI_result_code_string(SPI_result));
+	usage_close_window(usage);
 }

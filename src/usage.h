@@ -113,6 +113,34 @@ typedef struct UsageDirtySet
 	int			size;
 } UsageDirtySet;
 
+/*
+ * An event between the scan and its groups.  Groups take more memory than the
+ * caches hold, and most of an event's time would be spent waiting for some
+ * ten places of it, one after the other.  So events are collected in a window,
+ * and the places that all of them need are asked for first, together.
+ */
+#define USAGE_WINDOW 32
+
+typedef struct UsagePending
+{
+	KeyBuffer	hour_key;
+	KeyBuffer	user_key;		/* empty without user */
+	uint32		hour_hash;
+	uint32		user_hash;
+	int64		user;			/* users_hash() */
+	UsageHour  *guess;			/* most likely the hour's group, or NULL */
+	TimestampTz hour;
+	bool		gauge;
+	bool		is_error;
+	int64		seq;
+	TimestampTz at;
+	PackedNumeric *quantity;
+	PackedNumeric *cost;
+	int32		status;
+	bool		has_latency;
+	float8		latency_ms;
+} UsagePending;
+
 typedef struct Usage Usage;
 
 /* Called when the groups take more memory than meter.rollup_work_mem. */
@@ -122,20 +150,20 @@ struct Usage
 {
 	MemoryContext context;		/* of what outlives the groups */
 	MemoryContext group_context;	/* of the groups and their content */
-	MemoryContext event_context;	/* of one event */
+	MemoryContext event_context;	/* of the events in the window */
 	Oid			function;		/* one of ours, to find their schema */
 	bool		want_hours;
 	bool		want_users;
 	bool		keep_dirty;		/* collect corrected hours */
 	keymap_hash *hours;
 	keymap_hash *user_days;
-	KeyBuffer	hour_key;
-	KeyBuffer	user_key;
+	UsagePending window[USAGE_WINDOW];
+	int			npending;
 	UsersLibrary users_library;
 	HTAB	   *metrics;		/* as they were when first met */
 	const Metric *metric;		/* of the last event, or NULL */
 	Jsonb	   *no_dims;		/* {} */
-	int64		events;			/* read by the scans */
+	int64		windows;		/* of events, counted so far */
 	UsageDirtySet dirty;		/* hours */
 	UsageFull	full;
 	void	   *full_arg;
@@ -160,17 +188,19 @@ extern bool dirty_has(UsageDirtySet *set, const text *tenant,
 					  TimestampTz start);
 
 /* usage_hour.c */
-extern void usage_hour_add(Usage *usage, const UsageEvent *event, Jsonb *dims,
-						   bool is_error, const UsageUserDay *user_day);
+extern void usage_hour_key(UsagePending *pending, const UsageEvent *event,
+						   const Jsonb *dims);
+extern void usage_hour_add_window(Usage *usage);
 extern void usage_put_hours(Usage *usage, Tuplestorestate *store,
 							TupleDesc desc);
 extern UsageHour **usage_sorted_hours(Usage *usage, int *n);
-extern UsageHour *usage_hour_group(Usage *usage, const KeyBuffer *key);
+extern UsageHour *usage_hour_group(Usage *usage, const KeyBuffer *key,
+								   uint32 hash);
 extern void usage_hour_merge(UsageHour *group, UsageHour *other);
 
 /* usage_user.c */
-extern UsageUserDay *usage_user_add(Usage *usage, const UsageEvent *event,
-									bool is_error);
+extern void usage_user_key(UsagePending *pending, const UsageEvent *event);
+extern void usage_user_add_window(Usage *usage);
 extern void usage_put_user_days(Usage *usage, Tuplestorestate *store,
 								TupleDesc desc);
 

@@ -18,13 +18,14 @@
 #include "usage.h"
 
 /*
- * The group of a key, made when there is none.
+ * The group of a key with this keymap_hash(), made when there is none.
  */
 UsageHour *
-usage_hour_group(Usage *usage, const KeyBuffer *buffer)
+usage_hour_group(Usage *usage, const KeyBuffer *buffer, uint32 hash)
 {
 	bool		found;
-	KeymapEntry *entry = keymap_insert(usage->hours, buffer->key, &found);
+	KeymapEntry *entry = keymap_insert_hash(usage->hours, buffer->key, hash,
+											&found);
 	UsageHour  *group;
 
 	if (found)
@@ -101,10 +102,10 @@ hour_add_ends(UsageHour *group, TimestampTz at, int64 seq,
 }
 
 static void
-hour_add_status(UsageHour *group, const UsageEvent *event, bool is_error)
+hour_add_status(UsageHour *group, const UsagePending *event)
 {
 	group->events++;
-	group->errors += is_error;
+	group->errors += event->is_error;
 	if (event->status >= 500)
 		group->errors_5xx++;
 	else if (event->status >= 400)
@@ -114,30 +115,34 @@ hour_add_status(UsageHour *group, const UsageEvent *event, bool is_error)
 }
 
 /*
- * Count an event in its hour.  dims are its dimensions; user_day is its user's
- * group, if users are wanted, else NULL.  Runs in group_context.
+ * Make the key of the event's group.
  */
 void
-usage_hour_add(Usage *usage, const UsageEvent *event, Jsonb *dims,
-			   bool is_error, const UsageUserDay *user_day)
+usage_hour_key(UsagePending *pending, const UsageEvent *event,
+			   const Jsonb *dims)
 {
-	KeyBuffer  *key = &usage->hour_key;
-	TimestampTz hour = usage_hour_of(event->at);
-	UsageHour  *group;
+	KeyBuffer  *key = &pending->hour_key;
 
 	key_reset(key);
 	key_put_varlena(key, event->tenant);
-	key_put_int64(key, hour);
+	key_put_int64(key, pending->hour);
 	key_put_varlena(key, event->metric);
 	key_put_varlena(key, event->service);
 	key_put_varlena(key, event->endpoint);
 	key_put_varlena(key, event->method);
-	key_put_varlena(key, (struct varlena *) dims);
-	group = usage_hour_group(usage, key);
+	key_put_varlena(key, (const struct varlena *) dims);
+	pending->hour_hash = keymap_hash_key(key->key);
+}
 
-	group->hour = hour;
-	group->gauge = usage->metric->gauge;
-	hour_add_status(group, event, is_error);
+static void
+hour_add(Usage *usage, const UsagePending *event)
+{
+	UsageHour  *group = usage_hour_group(usage, &event->hour_key,
+										 event->hour_hash);
+
+	group->hour = event->hour;
+	group->gauge = event->gauge;
+	hour_add_status(group, event);
 	if (total_add(&group->quantity, event->quantity))
 		hour_add_extreme(group, group->quantity.repeated);
 	hour_add_ends(group, event->at, event->seq, event->quantity);
@@ -151,18 +156,51 @@ usage_hour_add(Usage *usage, const UsageEvent *event, Jsonb *dims,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("latency_ms of event %lld cannot be counted",
 						(long long) event->seq)));
-	if (user_day != NULL)
-		users_add(&group->users, user_day->hash);
-	else if (event->user_id != NULL)
-	{
-		int64		hash;
+	if (event->user_key.key.length > 0)
+		users_add(&group->users, event->user);
+}
 
-		MemoryContextSwitchTo(usage->event_context);
-		hash = users_hash(&usage->users_library,
-						  PointerGetDatum(event->user_id));
-		MemoryContextSwitchTo(usage->group_context);
-		users_add(&group->users, hash);
+/*
+ * Count the events of the window in their hours.  Runs in group_context.
+ *
+ * Each round touches what the round before has asked for: the place in the
+ * hash table, the key and the group it names, what hangs on the group.
+ */
+void
+usage_hour_add_window(Usage *usage)
+{
+	for (int i = 0; i < usage->npending; i++)
+		keymap_prefetch(usage->hours, usage->window[i].hour_hash);
+	for (int i = 0; i < usage->npending; i++)
+	{
+		UsagePending *event = &usage->window[i];
+		KeymapEntry *entry = keymap_guess(usage->hours, event->hour_hash);
+
+		event->guess = entry == NULL ? NULL : entry->value;
+		if (event->guess == NULL)
+			continue;
+		keymap_prefetch_bytes(event->guess, sizeof(UsageHour));
+		keymap_prefetch_bytes(entry->key.data, entry->key.length);
 	}
+	for (int i = 0; i < usage->npending; i++)
+	{
+		const UsagePending *event = &usage->window[i];
+		const UsageHour *group = event->guess;
+
+		if (group == NULL)
+			continue;
+		__builtin_prefetch(group->quantity.repeated);
+		__builtin_prefetch(group->last);
+		if (event->cost != NULL)
+			__builtin_prefetch(group->cost.repeated);
+		if (event->user_key.key.length > 0 && group->users.size > 0)
+			__builtin_prefetch(&group->users.slots[(uint32) event->user &
+												   (group->users.size - 1)]);
+		if (event->has_latency)
+			sketch_prefetch(&group->latency, event->latency_ms);
+	}
+	for (int i = 0; i < usage->npending; i++)
+		hour_add(usage, &usage->window[i]);
 }
 
 /*

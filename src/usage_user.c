@@ -31,46 +31,97 @@ enum
 };
 
 /*
- * Count an event for its user.  Runs in group_context.
+ * Make the key of the event's user and day.
  */
-UsageUserDay *
-usage_user_add(Usage *usage, const UsageEvent *event, bool is_error)
+void
+usage_user_key(UsagePending *pending, const UsageEvent *event)
 {
-	KeyBuffer  *key = &usage->user_key;
-	KeymapEntry *entry;
-	UsageUserDay *group;
-	bool		found;
+	KeyBuffer  *key = &pending->user_key;
 
-	key_reset(key);
 	key_put_varlena(key, event->tenant);
 	key_put_int64(key, partition_day(event->at));
 	key_put_varlena(key, event->metric);
 	key_put_varlena(key, event->user_id);
-	entry = keymap_insert(usage->user_days, key->key, &found);
-	if (found)
-		group = entry->value;
-	else
-	{
-		group = palloc0(sizeof(UsageUserDay));
-		group->key.length = key->key.length;
-		group->key.data = palloc(key->key.length);
-		memcpy(group->key.data, key->key.data, key->key.length);
-		entry->key = group->key;
-		entry->value = group;
-		group->first_at = group->last_at = event->at;
-		MemoryContextSwitchTo(usage->event_context);
-		group->hash = users_hash(&usage->users_library,
-								 PointerGetDatum(event->user_id));
-		MemoryContextSwitchTo(usage->group_context);
-	}
-	group->events++;
-	group->errors += is_error;
-	group->first_at = Min(group->first_at, event->at);
-	group->last_at = Max(group->last_at, event->at);
-	(void) total_add(&group->quantity, event->quantity);
-	if (event->cost != NULL)
-		(void) total_add(&group->cost, event->cost);
+	pending->user_hash = keymap_hash_key(key->key);
+}
+
+/*
+ * Make a group.  The user's name is the last part of the key.
+ */
+static UsageUserDay *
+user_day_make(Usage *usage, const UsagePending *event)
+{
+	UsageUserDay *group = palloc0(sizeof(UsageUserDay));
+	const char *position;
+	MemoryContext old;
+	struct varlena *skipped;
+
+	group->key.length = event->user_key.key.length;
+	group->key.data = palloc(group->key.length);
+	memcpy(group->key.data, event->user_key.key.data, group->key.length);
+	group->first_at = group->last_at = event->at;
+
+	old = MemoryContextSwitchTo(usage->event_context);
+	position = group->key.data;
+	skipped = key_get_varlena(&position);
+	pfree(skipped);
+	(void) key_get_int64(&position);
+	skipped = key_get_varlena(&position);
+	pfree(skipped);
+	group->hash = users_hash(&usage->users_library,
+							 PointerGetDatum(key_get_varlena(&position)));
+	MemoryContextSwitchTo(old);
 	return group;
+}
+
+/*
+ * Count the events of the window for their users, and note the users' hashes.
+ * Runs in group_context.
+ */
+void
+usage_user_add_window(Usage *usage)
+{
+	for (int i = 0; i < usage->npending; i++)
+		if (usage->window[i].user_key.key.length > 0)
+			keymap_prefetch(usage->user_days, usage->window[i].user_hash);
+	for (int i = 0; i < usage->npending; i++)
+	{
+		const KeymapEntry *entry = NULL;
+
+		if (usage->window[i].user_key.key.length > 0)
+			entry = keymap_guess(usage->user_days, usage->window[i].user_hash);
+		if (entry == NULL)
+			continue;
+		keymap_prefetch_bytes(entry->key.data, entry->key.length);
+		keymap_prefetch_bytes(entry->value, sizeof(UsageUserDay));
+	}
+	for (int i = 0; i < usage->npending; i++)
+	{
+		UsagePending *event = &usage->window[i];
+		KeymapEntry *entry;
+		UsageUserDay *group;
+		bool		found;
+
+		if (event->user_key.key.length == 0)
+			continue;
+		entry = keymap_insert_hash(usage->user_days, event->user_key.key,
+								   event->user_hash, &found);
+		if (!found)
+		{
+			group = user_day_make(usage, event);
+			entry->key = group->key;
+			entry->value = group;
+		}
+		group = entry->value;
+		event->user = group->hash;
+		group->events++;
+		group->errors += event->is_error;
+		group->first_at = Min(group->first_at, event->at);
+		group->last_at = Max(group->last_at, event->at);
+		(void) total_add(&group->quantity, event->quantity);
+		if (event->cost != NULL)
+			(void) total_add(&group->cost, event->cost);
+	}
 }
 
 /*

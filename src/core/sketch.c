@@ -176,6 +176,40 @@ sketch_merge_extremes(Sketch *dst, double min, double max)
 		dst->max = max;
 }
 
+/* Buckets of a store that is asked for whole: ten cache lines of them. */
+#define PREFETCH_ALL 40
+
+void
+sketch_prefetch(const Sketch *s, double value)
+{
+	const SketchStore *store = value > 0 ? &s->pos : &s->neg;
+	double		magnitude = fabs(value);
+	int64_t		guess;
+
+	if (store->n == 0 || !(magnitude >= DBL_MIN && magnitude <= DBL_MAX))
+		return;
+
+	/*
+	 * A search in a small store may look anywhere; in a large one the value
+	 * is likely near where it would be if no bucket was empty.
+	 */
+	if (store->n <= PREFETCH_ALL)
+	{
+		for (int32_t i = 0; i < store->n; i += 64 / sizeof(SketchBucket))
+			__builtin_prefetch(&store->bucket[i]);
+	}
+	else
+	{
+		guess = (int64_t) bucket_index(s, magnitude) - store->shift;
+		if (guess < 0)
+			guess = 0;
+		if (guess >= store->n)
+			guess = store->n - 1;
+		__builtin_prefetch(&store->bucket[guess]);
+	}
+	__builtin_prefetch(s->sum.digit);
+}
+
 SketchStatus
 sketch_add(Sketch *s, double value, uint64_t times)
 {

@@ -115,6 +115,9 @@ extern void sketch_free(Sketch *s);
 /* Add a value a number of times; 0 times is none. */
 extern SketchStatus sketch_add(Sketch *s, double value, uint64_t times);
 
+/* Ask for the memory that sketch_add will need, without waiting for it. */
+extern void sketch_prefetch(const Sketch *s, double value);
+
 /* dst and src may be the same sketch. */
 extern SketchStatus sketch_merge(Sketch *dst, const Sketch *src);
 
