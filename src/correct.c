@@ -147,9 +147,9 @@ meter_correct(PG_FUNCTION_ARGS)
 	inbox_write(&list, 1);
 
 	/*
-	 * Two corrections of one event that do not see each other: the flush
-	 * refuses the second.  One with an older snapshot must not think that it
-	 * will be applied, so let it fail for its transaction's isolation.
+	 * Corrections take turns, by the flush's lock.  One whose snapshot is too
+	 * old to see another's must not think that it will be applied: a conflict
+	 * on this row makes it fail for its transaction's isolation.
 	 */
 	if (SPI_execute("UPDATE meter.log_position SET flushed_at = flushed_at",
 					false, 0) != SPI_OK_UPDATE)

@@ -227,9 +227,12 @@ flush_rows(Flush *flush, Waiting *rows, int nrows, bool leave_waiting)
 			!flush_delete(flush, &waiting->row->t_self);
 		if (waiting->drop)
 			continue;
+
+		/* all that can refuse it, before it uses up its idempotency key */
 		if (!readable ||
 			!(waiting->validated ? event_check_age(&waiting->event, &error) :
-			  event_check(&waiting->event, &error)))
+			  event_check(&waiting->event, &error)) ||
+			!log_check_day(flush->log, &waiting->event, &error))
 			flush_reject(flush, waiting, &error);
 		else if (!waiting->validated)
 		{
@@ -362,21 +365,17 @@ flush_chunk(Flush *flush, Waiting *rows, int nrows)
 }
 
 /*
- * The size of a row's values when they are detoasted.
+ * The size of a row's values of variable length when they are detoasted.
  */
 static Size
-row_size(HeapTuple row, TupleDesc desc)
+row_size(TupleTableSlot *slot)
 {
 	Size		size = 0;
 
-	for (int i = 0; i < desc->natts; i++)
-	{
-		bool		isnull;
-		Datum		value = heap_getattr(row, i + 1, desc, &isnull);
-
-		if (!isnull && TupleDescAttr(desc, i)->attlen == -1)
-			size += toast_raw_datum_size(value);
-	}
+	slot_getallattrs(slot);
+	for (int i = INBOX_TENANT; i < INBOX_COLUMNS; i++)
+		if (!slot->tts_isnull[i])
+			size += toast_raw_datum_size(slot->tts_values[i]);
 	return size;
 }
 
@@ -402,7 +401,7 @@ flush_take(Flush *flush, TableScanDesc scan, TupleTableSlot *slot,
 		n++;
 		waiting->row = ExecCopySlotHeapTuple(slot);
 		waiting->row->t_self = slot->tts_tid;
-		waiting->size = row_size(waiting->row, RelationGetDescr(flush->inbox));
+		waiting->size = row_size(slot);
 		bytes += Min(waiting->size, FLUSH_MAX_ROW);
 	}
 	return n;

@@ -268,15 +268,17 @@ log_supersede(Log *log, const Event *event, EventError *error)
 }
 
 /*
- * May the event enter its day although the day's other events are gone?  What
+ * May the event enter its day?  Where the day's other events are gone, what
  * would make its hour be computed anew may not: all that was rolled up of the
  * dropped events would be lost.
  */
-static bool
-log_check_dropped(const Event *event, EventError *error)
+bool
+log_check_day(const Log *log, const Event *event, EventError *error)
 {
 	const Metric *metric;
 
+	if (partition_day(event->at) > log->dropped_through)
+		return true;
 	if (event->corrects == 0)
 	{
 		metric = metric_lookup(text_to_cstring(event->metric));
@@ -299,8 +301,7 @@ put(TupleTableSlot *slot, int column, void *pointer)
 
 /*
  * Append a checked event.  Returns false with *error filled when it is an
- * amendment of an event that cannot be corrected, or comes too late for a day
- * whose partition was dropped.
+ * amendment of an event that cannot be corrected.
  */
 bool
 log_append(Log *log, const Event *event, EventError *error)
@@ -312,9 +313,6 @@ log_append(Log *log, const Event *event, EventError *error)
 	bool	   *isnull;
 	int64		seq;
 
-	if (day <= log->dropped_through &&
-		!log_check_dropped(event, error))
-		return false;
 	if (event->corrects != 0)
 	{
 		/* the corrected event may be among those not yet written */

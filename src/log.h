@@ -18,6 +18,8 @@ typedef struct LogMark
 } LogMark;
 
 extern Log *log_begin(void);
+extern bool log_check_day(const Log *log, const Event *event,
+						  EventError *error);
 extern bool log_append(Log *log, const Event *event, EventError *error);
 extern void log_settle(Log *log);
 extern LogMark log_mark(const Log *log);
