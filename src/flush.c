@@ -149,15 +149,21 @@ waiting_read(Flush *flush, Waiting *waiting, EventError *error)
 
 /*
  * Would the row have to wait for a session that has claimed the same key, or
- * registered the same metric, and has not committed yet?  It might.
+ * registered the same metric, and has not committed yet, or that reads the log
+ * while a partition must be made for the row?  It might.
  */
 static bool
 might_wait(const Waiting *waiting)
 {
+	const Event *event = &waiting->event;
+
+	if (event->has_at && !TIMESTAMP_NOT_FINITE(event->at) &&
+		!partition_exists(&partition_event, partition_day(event->at)))
+		return true;
 	return !waiting->validated &&
-		(waiting->event.idempotency_key != NULL ||
-		 (waiting->event.metric != NULL &&
-		  metric_lookup(text_to_cstring(waiting->event.metric)) == NULL));
+		(event->idempotency_key != NULL ||
+		 (event->metric != NULL &&
+		  metric_lookup(text_to_cstring(event->metric)) == NULL));
 }
 
 /*

@@ -13,6 +13,7 @@
 #define METER_LOCK_H
 
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 
 #define LOCK_CLASS 0x6d657472	/* "metr" */
@@ -28,6 +29,24 @@ lock_until_commit(uint32 what)
 	/* 1 and 2 are what the functions of SQL use */
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_CLASS, what, 3);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/*
+ * Lock a table exclusively without making others queue behind us, as a waiting
+ * exclusive lock on meter.event would stop all who read or write it: try for
+ * some seconds.  Returns whether the lock was had; it is held to commit.
+ */
+static inline bool
+lock_patiently(Oid relid, int seconds)
+{
+	for (int i = 0; i <= 10 * seconds; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConditionalLockRelationOid(relid, AccessExclusiveLock))
+			return true;
+		pg_usleep(100000L);
+	}
+	return false;
 }
 
 #endif							/* METER_LOCK_H */

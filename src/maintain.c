@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "lock.h"
 #include "owner.h"
 #include "partition.h"
 #include "setting.h"
@@ -26,8 +27,8 @@
 /* Days for which partitions are made ahead. */
 #define MAINTAIN_DAYS_AHEAD 7
 
-/* How often, every 100 ms, the lock for dropping a partition is tried. */
-#define MAINTAIN_LOCK_TRIES 30
+/* How long the lock for dropping partitions is tried for. */
+#define MAINTAIN_LOCK_SECONDS 3
 
 static void
 report(ReturnSetInfo *rsinfo, const char *action, const char *object,
@@ -115,23 +116,6 @@ partition_unread(DateADT day)
 									  SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-/*
- * Lock a table for being dropped, without making others queue behind us: a
- * waiting exclusive lock on meter.event would stop all who read or write it.
- */
-static bool
-lock_patiently(Oid relid)
-{
-	for (int i = 0; i < MAINTAIN_LOCK_TRIES; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (ConditionalLockRelationOid(relid, AccessExclusiveLock))
-			return true;
-		pg_usleep(100000L);
-	}
-	return false;
-}
-
 static void
 drop_partition(ReturnSetInfo *rsinfo, const char *name, DateADT day)
 {
@@ -191,7 +175,7 @@ drop_partitions(ReturnSetInfo *rsinfo, TimestampTz before)
 		unread = partition_unread(day);
 		if (!unread && !tried)
 		{
-			locked = lock_patiently(parent);
+			locked = lock_patiently(parent, MAINTAIN_LOCK_SECONDS);
 			tried = true;
 		}
 		if (!unread && locked &&

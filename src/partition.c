@@ -31,6 +31,9 @@
 #include "owner.h"
 #include "partition.h"
 
+/* How long the lock for making a partition is tried for. */
+#define PARTITION_LOCK_SECONDS 1
+
 const PartitionedTable partition_event = {
 	.name = "event",
 	.details = "CREATE UNIQUE INDEX %1$s_seq ON meter.%1$s (seq);"
@@ -146,9 +149,19 @@ partition_create(const PartitionedTable *table, const char *name, DateADT start)
 	set_for_now("default_table_access_method", "heap");
 
 	/*
-	 * Attaching takes a weaker lock on the parent than creating a partition
-	 * in place, so that readers of the parent go on.
+	 * Attaching itself would let readers of the parent go on.  But one that
+	 * was planned before it and takes its snapshot after our commit would
+	 * read the new rows of the other partitions and not those of this one,
+	 * and a consumer of the log would never come back for them.  So readers
+	 * and we exclude each other.
 	 */
+	if (!lock_patiently(owner_relation(table->name), PARTITION_LOCK_SECONDS))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock table \"meter.%s\" to make a partition",
+						table->name),
+				 errdetail("Another transaction is reading it."),
+				 errhint("meter_maintain() makes partitions ahead. Otherwise try again when that transaction has ended.")));
 	execute(psprintf("CREATE TABLE meter.%s (LIKE meter.%s INCLUDING ALL)",
 					 name, table->name));
 	execute(psprintf(table->details, name));
@@ -156,6 +169,16 @@ partition_create(const PartitionedTable *table, const char *name, DateADT start)
 					 table->name, name, partition_bound(table, start),
 					 partition_bound(table, end)));
 	AtEOXact_GUC(true, save_nestlevel);
+}
+
+/*
+ * Is there such a partition already?
+ */
+bool
+partition_exists(const PartitionedTable *table, DateADT start)
+{
+	return OidIsValid(get_relname_relid(partition_name(table, start),
+										get_namespace_oid("meter", false)));
 }
 
 /*

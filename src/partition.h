@@ -33,6 +33,7 @@ extern DateADT partition_month(DateADT day);
 extern DateADT partition_next_month(DateADT day);
 
 extern char *partition_name(const PartitionedTable *table, DateADT start);
+extern bool partition_exists(const PartitionedTable *table, DateADT start);
 extern Oid	partition_ensure(const PartitionedTable *table, DateADT start,
 							 bool *created);
 extern TimestampTz partition_start_time(DateADT start);
