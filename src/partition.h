@@ -14,6 +14,7 @@ typedef struct PartitionedTable
 	const char *name;			/* in schema meter */
 	bool		by_month;		/* else by day */
 	bool		by_date;		/* key of type date, else timestamptz */
+	bool		is_log;			/* read by consumers who never come back */
 	const char *details;		/* statements that make indexes and the like;
 								 * %1$s is the partition */
 } PartitionedTable;

@@ -10,7 +10,7 @@
 #	METER_MATRIX		releases, newest last (trixie forky)
 #	METER_MATRIX_DIR	where the roots are kept (/var/cache/meter-matrix)
 #	METER_MATRIX_MIRROR	another mirror than apt's
-#	STAGES, T			as for test/run.sh; the default leaves out tap
+#	STAGES, T			as for test/run.sh (here without static)
 
 # shellcheck source=test/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"

@@ -61,7 +61,7 @@ is(ask(q{SELECT has_schema_privilege('nobody', 'meter', 'USAGE, CREATE')}),
 	'f', 'nor with its schema');
 is( ask("SELECT pg_describe_object(d.classid, d.objid, d.objsubid) FROM $members
 		AND NOT (d.classid = 'pg_type'::regclass
-			AND EXISTS (SELECT FROM pg_type AS t WHERE t.typarray = d.objid))
+			AND EXISTS (SELECT FROM pg_type AS t WHERE t.oid = d.objid AND (t.typrelid <> 0 OR t.typelem <> 0)))
 		AND COALESCE(obj_description(d.objid, d.classid::regclass::text::name), '') = ''"),
 	'', 'every object of the extension has a comment');
 is( ask(qq{SELECT a.attrelid::regclass || '.' || a.attname FROM pg_attribute AS a
