@@ -51,6 +51,15 @@ make_partition(ReturnSetInfo *rsinfo, const PartitionedTable *table,
 {
 	bool		created;
 
+	if (partition_exists(table, start))
+		return;
+	if (table->is_log &&
+		!lock_patiently(owner_relation(table->name), MAINTAIN_LOCK_SECONDS))
+	{
+		report(rsinfo, "busy", partition_name(table, start),
+			   "another transaction is reading meter.event; the next run tries again");
+		return;
+	}
 	partition_ensure(table, start, &created);
 	if (created)
 		report(rsinfo, "created", partition_name(table, start), NULL);

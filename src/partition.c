@@ -36,6 +36,7 @@
 
 const PartitionedTable partition_event = {
 	.name = "event",
+	.is_log = true,
 	.details = "CREATE UNIQUE INDEX %1$s_seq ON meter.%1$s (seq);"
 	"CREATE INDEX %1$s_at ON meter.%1$s USING brin (at) WITH (autosummarize = on);"
 	"ALTER TABLE meter.%1$s REPLICA IDENTITY USING INDEX %1$s_seq",
@@ -155,7 +156,8 @@ partition_create(const PartitionedTable *table, const char *name, DateADT start)
 	 * and a consumer of the log would never come back for them.  So readers
 	 * and we exclude each other.
 	 */
-	if (!lock_patiently(owner_relation(table->name), PARTITION_LOCK_SECONDS))
+	if (table->is_log &&
+		!lock_patiently(owner_relation(table->name), PARTITION_LOCK_SECONDS))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("could not lock table \"meter.%s\" to make a partition",

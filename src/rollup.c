@@ -118,10 +118,14 @@ write_hours(Usage *usage)
 
 	if (usage->hours->members == 0)
 		return;
-	usage_fold(usage);
 	keymap_start_iterate(usage->hours, &iterator);
 	while ((entry = keymap_iterate(usage->hours, &iterator)) != NULL)
 		months_add(&months, partition_day(((UsageHour *) entry->value)->hour));
+
+	/* before the table is locked, so that whoever makes partitions can go on */
+	for (int i = 0; i < months.n; i++)
+		partition_ensure(&partition_usage_hourly, months.starts[i], NULL);
+	usage_fold(usage);
 
 	rows = make_rows(usage, relid, usage_put_hours);
 
