@@ -13,6 +13,11 @@ PGFILEDESC = "meter - metering, rate limiting and billing inside PostgreSQL"
 CORE = \
 	src/core/endpoint.o \
 	src/core/exactsum.o \
+	src/core/pattern.o \
+	src/core/ring.o \
+	src/core/ring_file.o \
+	src/core/ring_header.o \
+	src/core/ring_salvage.o \
 	src/core/secret.o \
 	src/core/secret_name.o \
 	src/core/secret_shape.o \
@@ -31,11 +36,15 @@ OBJS = \
 	src/element.o \
 	src/endpoint.o \
 	src/event.o \
+	src/event_row.o \
 	src/flush.o \
+	src/flush_commit.o \
 	src/fold.o \
 	src/idempotency.o \
+	src/ignore.o \
 	src/inbox.o \
 	src/keymap.o \
+	src/launcher.o \
 	src/live.o \
 	src/log.o \
 	src/maintain.o \
@@ -43,19 +52,24 @@ OBJS = \
 	src/metric.o \
 	src/owner.o \
 	src/partition.o \
+	src/queue.o \
 	src/reject.o \
 	src/rollup.o \
 	src/rollup_scan.o \
 	src/schedule.o \
 	src/secret.o \
 	src/setting.o \
+	src/shared.o \
 	src/sketch.o \
+	src/stats.o \
 	src/total.o \
 	src/track.o \
 	src/usage.o \
 	src/usage_hour.o \
 	src/usage_user.o \
 	src/users.o \
+	src/waiting.o \
+	src/worker.o \
 	src/writer.o
 
 # The install script, in the order in which its parts depend on each other.
@@ -66,6 +80,7 @@ SQL_PARTS = \
 	src/metric.sql \
 	src/log.sql \
 	src/inbox.sql \
+	src/queue.sql \
 	src/reject.sql \
 	src/idempotency.sql \
 	src/track.sql \
@@ -79,6 +94,7 @@ SQL_PARTS = \
 	src/live.sql \
 	src/maintain.sql \
 	src/schedule.sql \
+	src/stats.sql \
 	src/grant.sql
 
 DATA_built = meter--$(EXTVERSION).sql

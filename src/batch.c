@@ -2,9 +2,9 @@
  * batch.c
  *		meter_track_batch(): recording a JSON array of events.
  *
- * Every element is read and checked (element.c), then the idempotency keys of
- * all that are good are claimed in one statement, and what is no repeat goes
- * into the inbox at once.  The refused ones are kept and reported.
+ * Every element is read and checked (element.c), then all that are good are
+ * stored together as meter_track() stores one (track.c).  The refused ones are
+ * kept and reported.
  */
 #include "postgres.h"
 
@@ -15,15 +15,15 @@
 #include "utils/jsonb.h"
 
 #include "element.h"
-#include "idempotency.h"
-#include "inbox.h"
 #include "reject.h"
+#include "setting.h"
+#include "track.h"
 
 /*
  * Read all elements of the array; a single object is an array of one.
  */
 static Element *
-read_elements(Jsonb *events, int *nelements)
+read_elements(Jsonb *events, bool register_metric, int *nelements)
 {
 	Element    *elements;
 	JsonbIterator *iterator;
@@ -37,7 +37,7 @@ read_elements(Jsonb *events, int *nelements)
 		value.type = jbvBinary;
 		value.val.binary.data = &events->root;
 		value.val.binary.len = VARSIZE(events) - VARHDRSZ;
-		element_read(&elements[0], &value);
+		element_read(&elements[0], &value, register_metric);
 		*nelements = 1;
 		return elements;
 	}
@@ -53,34 +53,35 @@ read_elements(Jsonb *events, int *nelements)
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) == WJB_ELEM)
 	{
 		CHECK_FOR_INTERRUPTS();
-		element_read(&elements[n++], &value);
+		element_read(&elements[n++], &value, register_metric);
 	}
 	*nelements = n;
 	return elements;
 }
 
 /*
- * Store what is good and not a repeat; sets *claims for the valid ones, in
- * their order.
+ * Store what is good; returns the results of the valid ones, in their order.
  */
-static void
-store_elements(Element *elements, int nelements, Claim *claims)
+static TrackResult *
+store_elements(Element *elements, int nelements)
 {
 	Event	  **valid = palloc(Max(nelements, 1) * sizeof(Event *));
+	TrackResult *results = palloc(Max(nelements, 1) * sizeof(TrackResult));
 	int			nvalid = 0;
-	int			nfresh = 0;
 
 	for (int i = 0; i < nelements; i++)
 		if (elements[i].valid)
 			valid[nvalid++] = &elements[i].event;
-	idempotency_claim(valid, nvalid, claims);
-	for (int i = 0; i < nvalid; i++)
-		if (claims[i] == CLAIM_FRESH)
-			valid[nfresh++] = valid[i];
-	if (nfresh > 0)
-		inbox_write(valid, nfresh);
+	track_store(valid, nvalid, results);
 	pfree(valid);
+	return results;
 }
+
+static const char *const result_names[] = {
+	[TRACK_ACCEPTED] = "accepted",
+	[TRACK_DUPLICATE] = "duplicate",
+	[TRACK_IGNORED] = "ignored",
+};
 
 PG_FUNCTION_INFO_V1(meter_track_batch);
 
@@ -88,17 +89,22 @@ Datum
 meter_track_batch(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		commit = setting_durability == DURABILITY_COMMIT;
 	int			nelements;
 	Element    *elements;
-	Claim	   *claims;
-	int			nvalid = 0;
+	TrackResult *results;
 
-	PreventCommandIfReadOnly("meter_track_batch()");
-	PreventCommandIfParallelMode("meter_track_batch()");
+	track_begin("meter_track_batch()");
 	InitMaterializedSRF(fcinfo, 0);
-	elements = read_elements(PG_GETARG_JSONB_P(0), &nelements);
-	claims = palloc(Max(nelements, 1) * sizeof(Claim));
-	store_elements(elements, nelements, claims);
+	elements = read_elements(PG_GETARG_JSONB_P(0), commit, &nelements);
+
+	/* what can fail comes before the queue, which nothing is taken back from */
+	for (int i = 0; i < nelements; i++)
+		if (!elements[i].valid)
+			reject_store(REJECT_BATCH, &elements[i].error,
+						 element_tenant(elements[i].source),
+						 elements[i].source);
+	results = store_elements(elements, nelements);
 
 	for (int i = 0; i < nelements; i++)
 	{
@@ -109,16 +115,13 @@ meter_track_batch(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		values[0] = Int32GetDatum(i + 1);
 		if (element->valid)
-			values[1] = CStringGetTextDatum(claims[nvalid++] == CLAIM_FRESH ?
-											"accepted" : "duplicate");
+			values[1] = CStringGetTextDatum(result_names[*results++]);
 		else
 		{
 			values[1] = CStringGetTextDatum("rejected");
 			values[2] = CStringGetTextDatum(unpack_sql_state(element->error.sqlstate));
 			values[3] = CStringGetTextDatum(event_reason(&element->error));
 			nulls[2] = nulls[3] = false;
-			reject_store(REJECT_BATCH, &element->error,
-						 element_tenant(element->source), element->source);
 		}
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}

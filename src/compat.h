@@ -10,8 +10,11 @@
 
 #include "access/genam.h"
 #include "executor/executor.h"
+#include "postmaster/bgworker.h"
 #include "utils/datetime.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "meter needs PostgreSQL 15 or later"
@@ -92,6 +95,44 @@ compat_push_jsonb(JsonbInState *state, JsonbIteratorToken token,
 {
 	state->result = pushJsonbValue(&state->parseState, token, value);
 }
+#endif
+
+/* What a setting keeps with its value is allocated by guc_malloc() since 16. */
+static inline void *
+compat_guc_malloc(size_t size)
+{
+#if PG_VERSION_NUM >= 160000
+	return guc_malloc(LOG, size);
+#else
+	return malloc(size);
+#endif
+}
+
+static inline void
+compat_guc_free(void *memory)
+{
+#if PG_VERSION_NUM >= 160000
+	guc_free(memory);
+#else
+	free(memory);
+#endif
+}
+
+/*
+ * What an extension's process waits for has a name since 17, and is the same
+ * for all before.
+ */
+#if PG_VERSION_NUM >= 170000
+#define compat_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define compat_wait_event(name) ((uint32) PG_WAIT_EXTENSION)
+#endif
+
+/* Processes that DROP DATABASE may end came with 19. */
+#ifdef BGWORKER_INTERRUPTIBLE
+#define COMPAT_BGWORKER_INTERRUPTIBLE BGWORKER_INTERRUPTIBLE
+#else
+#define COMPAT_BGWORKER_INTERRUPTIBLE 0
 #endif
 
 /* DecodeDateTime got an argument for details of errors with 16. */

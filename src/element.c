@@ -436,7 +436,7 @@ read_cloudevent(Event *event, JsonbContainer *object, EventError *error)
  * Read and check an element.
  */
 void
-element_read(Element *element, JsonbValue *value)
+element_read(Element *element, JsonbValue *value, bool register_metric)
 {
 	Event	   *event = &element->event;
 	JsonbContainer *object;
@@ -467,7 +467,7 @@ element_read(Element *element, JsonbValue *value)
 	if (!event->has_at)
 		event->at = event->received_at;
 	event->has_at = true;
-	element->valid = event_check(event, &element->error);
+	element->valid = event_check(event, register_metric, &element->error);
 }
 
 /*

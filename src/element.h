@@ -15,7 +15,8 @@ typedef struct Element
 	Jsonb	   *source;			/* as it came */
 } Element;
 
-extern void element_read(Element *element, JsonbValue *value);
+extern void element_read(Element *element, JsonbValue *value,
+						 bool register_metric);
 extern text *element_tenant(Jsonb *source);
 
 #endif							/* METER_ELEMENT_H */

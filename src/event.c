@@ -184,11 +184,18 @@ clip_text(text *value, int max_length)
 	return cstring_to_text_with_len(s, pg_mbcliplen(s, length, max_length));
 }
 
-static bool
-check_metric(Event *event, EventError *error)
+/*
+ * Is the metric known, or can it become so, and does it allow the quantity?
+ * Where nothing of the caller's transaction may matter, registering is left
+ * to the flush, which asks again; then event->new_metric is set.
+ */
+bool
+event_check_metric(Event *event, bool register_metric, EventError *error)
 {
 	char	   *name;
 	const Metric *metric;
+	bool		possible;
+	bool		allow_negative = false;
 
 	if (event->metric == NULL)
 		return event_refuse(error, ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -204,8 +211,14 @@ check_metric(Event *event, EventError *error)
 								psprintf("metric \"%s\" is not registered", name),
 								NULL,
 								pstrdup("Insert it into meter.metric, or set meter.strict_metrics to off."));
-		metric = metric_register(name);
-		if (metric == NULL)
+		if (register_metric)
+		{
+			metric = metric_register(name);
+			possible = metric != NULL;
+		}
+		else
+			possible = event->new_metric = metric_can_register();
+		if (!possible)
 			return event_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 								psprintf("could not register metric \"%s\": too many metrics", name),
 								psprintf("There are already %d metrics.",
@@ -215,7 +228,9 @@ check_metric(Event *event, EventError *error)
 	if (event->quantity == NULL)
 		return event_refuse(error, ERRCODE_NULL_VALUE_NOT_ALLOWED,
 							pstrdup("quantity must not be null"), NULL, NULL);
-	return check_number(event->quantity, "quantity", metric->allow_negative,
+	if (metric != NULL)
+		allow_negative = metric->allow_negative;
+	return check_number(event->quantity, "quantity", allow_negative,
 						psprintf("The quantity of metric \"%s\"", name), error);
 }
 
@@ -309,10 +324,10 @@ store_endpoint(Event *event)
  * Check an event and bring it into the form that is stored: endpoint
  * normalised, credentials masked, long error messages cut.  Returns false
  * with *error filled when it must be refused.  A metric that is new is
- * registered only after all else is found right.
+ * registered, if at all, only after all else is found right.
  */
 bool
-event_check(Event *event, EventError *error)
+event_check(Event *event, bool register_metric, EventError *error)
 {
 	if (event->tenant == NULL)
 		return event_refuse(error, ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -349,7 +364,7 @@ event_check(Event *event, EventError *error)
 	if (!check_time(event, error) ||
 		!event_check_age(event, error) ||
 		!check_metadata(event, error) ||
-		!check_metric(event, error))
+		!event_check_metric(event, register_metric, error))
 		return false;
 
 	store_endpoint(event);

@@ -2,252 +2,192 @@
  * flush.c
  *		meter_flush(): moving waiting events into the log.
  *
- * The one source so far is meter.inbox.  A row leaves the inbox in the same
- * transaction in which it appears in meter.event, is counted as a repeat or
- * is kept in meter.rejected_event, so it is never lost and never there twice.
+ * Events wait in the queue and in meter.inbox.  An event leaves them in the
+ * same transaction in which it appears in meter.event, is counted as a repeat
+ * or is kept in meter.rejected_event, so it is never lost and never there
+ * twice.
  *
- * All tenants depend on this one writer, so no row may stop it: rows go in
+ * All tenants depend on this one writer, so no event may stop it: they go in
  * chunks, each in a subtransaction, and one that fails is taken apart until
- * the row that is to blame is found and set aside.
+ * the event that is to blame is found and set aside.
  */
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
-#include "event.h"
+#include "event_row.h"
 #include "flush.h"
 #include "idempotency.h"
+#include "ignore.h"
 #include "inbox.h"
 #include "log.h"
-#include "metric.h"
 #include "owner.h"
 #include "partition.h"
+#include "queue.h"
 #include "reject.h"
+#include "waiting.h"
 
-/* Rows, and bytes of them, dealt with in one go; bound the memory of a flush. */
-#define FLUSH_CHUNK_ROWS 10000
+/* Events, and bytes of them, dealt with in one go; bound the memory of a flush. */
+#define FLUSH_CHUNK_EVENTS 10000
 #define FLUSH_CHUNK_BYTES (64 * 1024 * 1024)
-
-/* A row of more bytes is refused without being read (ours have some 12 kB). */
-#define FLUSH_MAX_ROW (64 * 1024)
 
 /* How long to wait, in ms, for a session that has the same key in its hands. */
 #define FLUSH_LOCK_TIMEOUT 1000
 
-/* More rows that fail for reasons of their own are a failure of ours. */
+/* More events that fail for reasons of their own are a failure of ours. */
 #define FLUSH_MAX_POISON 100
 
 typedef struct Flush
 {
 	Log		   *log;
-	Relation	inbox;
-	Snapshot	snapshot;
+	Inbox		inbox;
 	MemoryContext chunk_context;
 	FlushResult result;
 	int			poison;
 } Flush;
 
-/* A row of the inbox on its way. */
-typedef struct Waiting
-{
-	HeapTuple	row;
-	Size		size;			/* of its values, detoasted */
-	Event		event;
-	bool		validated;
-	bool		drop;
-} Waiting;
-
-/*
- * The row as JSON, without our own columns, for meter.rejected_event; NULL if
- * it is too large to keep.
- */
-static Jsonb *
-waiting_to_json(Flush *flush, const Waiting *waiting)
-{
-	TupleDesc	desc = RelationGetDescr(flush->inbox);
-	MemoryContext context = CurrentMemoryContext;
-	Oid			rowtype = desc->tdtypeid;
-	Datum		arg;
-	bool		isnull;
-	Jsonb	   *result;
-
-	if (waiting->size > REJECT_MAX_EVENT)
-		return NULL;
-	arg = heap_copy_tuple_as_datum(waiting->row, desc);
-	if (SPI_execute_with_args("SELECT pg_catalog.jsonb_strip_nulls("
-							  "pg_catalog.to_jsonb($1) - ARRAY['validated', 'voids'])",
-							  1, &rowtype, &arg, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read a rejected event");
-	MemoryContextSwitchTo(context); /* SPI has left its own */
-	result = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0],
-											  SPI_tuptable->tupdesc, 1,
-											  &isnull));
-	SPI_freetuptable(SPI_tuptable);
-	return result;
-}
-
 static void
 flush_reject(Flush *flush, Waiting *waiting, const EventError *error)
 {
-	reject_store(REJECT_INBOX, error, waiting->event.tenant,
-				 waiting_to_json(flush, waiting));
+	reject_store(waiting->queued != NULL ? REJECT_QUEUE : REJECT_INBOX, error,
+				 waiting->event.tenant,
+				 waiting_to_json(waiting, &flush->inbox));
 	flush->result.rejected++;
 	waiting->drop = true;
 }
 
 /*
- * The event of the row.  Of a row that is far too large only the tenant is
- * read, to say whose it was.
+ * All that can refuse an event, before it uses up its idempotency key.  Of a
+ * queued event no more is read than must be.
  */
 static bool
-waiting_read(Flush *flush, Waiting *waiting, EventError *error)
+flush_check(Flush *flush, Waiting *waiting, EventError *error)
 {
-	TupleDesc	desc = RelationGetDescr(flush->inbox);
-	Datum		values[INBOX_COLUMNS];
-	bool		isnull[INBOX_COLUMNS];
-	text	   *tenant;
+	if (!waiting->checked)
+		return event_check(&waiting->event, true, error) &&
+			log_check_day(flush->log, &waiting->event, error);
+	if (!event_check_age(&waiting->event, error))
+		return false;
+	if (waiting->queued == NULL)
+		return log_check_day(flush->log, &waiting->event, error);
 
-	heap_deform_tuple(waiting->row, desc, values, isnull);
-	if (waiting->size <= FLUSH_MAX_ROW)
+	if (event_row_seq(waiting->queued) == QUEUE_NEW_METRIC)
 	{
-		inbox_read(values, isnull, &waiting->event, &waiting->validated);
-		return true;
+		(void) waiting_read(waiting, NULL, error);
+		if (!event_check_metric(&waiting->event, true, error))
+			return false;
 	}
-	memset(&waiting->event, 0, sizeof(Event));
-	waiting->validated = false;
-	if (!isnull[INBOX_TENANT])
+	if (!log_day_is_open(flush->log, waiting->event.at))
 	{
-		tenant = (text *) PG_DETOAST_DATUM_SLICE(values[INBOX_TENANT], 0,
-												 EVENT_MAX_TENANT);
-		waiting->event.tenant =
-			cstring_to_text_with_len(VARDATA_ANY(tenant),
-									 pg_mbcliplen(VARDATA_ANY(tenant),
-												  VARSIZE_ANY_EXHDR(tenant),
-												  EVENT_MAX_TENANT));
+		(void) waiting_read(waiting, NULL, error);
+		return log_check_day(flush->log, &waiting->event, error);
 	}
-	return event_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-						pstrdup("event is too large"),
-						psprintf("It has %zu bytes; at most %d are read.",
-								 waiting->size, FLUSH_MAX_ROW),
-						NULL);
+	return true;
 }
 
 /*
- * Would the row have to wait for a session that has claimed the same key, or
- * registered the same metric, and has not committed yet, or that reads the log
- * while a partition must be made for the row?  It might.
- */
-static bool
-might_wait(const Waiting *waiting)
-{
-	const Event *event = &waiting->event;
-
-	if (event->has_at && !TIMESTAMP_NOT_FINITE(event->at) &&
-		!partition_exists(&partition_event, partition_day(event->at)))
-		return true;
-	return !waiting->validated &&
-		(event->idempotency_key != NULL ||
-		 (event->metric != NULL &&
-		  metric_lookup(text_to_cstring(event->metric)) == NULL));
-}
-
-/*
- * Delete a row of the inbox; false if somebody else has deleted it since the
- * snapshot was taken.
- */
-static bool
-flush_delete(Flush *flush, ItemPointer tid)
-{
-	TM_FailureData failure;
-	TM_Result	result = table_tuple_delete(flush->inbox, tid,
-											GetCurrentCommandId(true),
-											flush->snapshot, InvalidSnapshot,
-											true, &failure, false);
-
-	if (result == TM_Ok)
-		return true;
-
-	/* an older snapshot, which cannot see that it was flushed already */
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent delete")));
-	return false;
-}
-
-/*
- * By the event's day; within a day in the order in which they came, which is
- * that of the array they are in.
- */
-static int
-compare_day(const void *pa, const void *pb)
-{
-	const Waiting *a = *(Waiting *const *) pa;
-	const Waiting *b = *(Waiting *const *) pb;
-	DateADT		day_a = a->drop ? 0 : partition_day(a->event.at);
-	DateADT		day_b = b->drop ? 0 : partition_day(b->event.at);
-
-	if (day_a != day_b)
-		return day_a < day_b ? -1 : 1;
-	return a < b ? -1 : a > b;
-}
-
-/*
- * Take the rows out of the inbox, check those that nobody has checked yet,
- * drop what is refused or a repeat, and append the rest.  With leave_waiting,
- * rows that might have to wait for another session stay where they are.
+ * Let an event wait on for another session, where it is in nobody's way: in
+ * the inbox.
  */
 static void
-flush_rows(Flush *flush, Waiting *rows, int nrows, bool leave_waiting)
+flush_leave(Flush *flush, Waiting *waiting)
 {
-	Event	  **unclaimed = palloc(nrows * sizeof(Event *));
-	Waiting   **owner = palloc(nrows * sizeof(Waiting *));
-	Claim	   *claims = palloc(nrows * sizeof(Claim));
-	Waiting   **order = palloc(nrows * sizeof(Waiting *));
-	EventError	error;
-	int			n = 0;
+	Event	   *event = &waiting->event;
 
-	for (int i = 0; i < nrows; i++)
+	if (waiting->queued != NULL)
 	{
-		Waiting    *waiting = &rows[i];
-		bool		readable;
+		inbox_write(&event, 1, false);
+		flush->result.deferred++;
+	}
+	flush->result.left++;
+	waiting->drop = true;
+}
 
+/*
+ * Take one event from where it waits and decide whether it is to be dropped.
+ * With leave_waiting, one that might have to wait for another session stays.
+ */
+static void
+flush_take(Flush *flush, Waiting *waiting, bool leave_waiting)
+{
+	EventError	error;
+	bool		readable = true;
+
+	waiting->drop = false;
+	waiting->is_read = false;
+	if (waiting->queued == NULL || leave_waiting)
+		readable = waiting_read(waiting, &flush->inbox, &error);
+	if (readable && leave_waiting && waiting_might_wait(waiting))
+		flush_leave(flush, waiting);
+	else if (!waiting_remove(waiting, &flush->inbox))
+		waiting->drop = true;
+	else if (!readable || !flush_check(flush, waiting, &error))
+	{
+		if (waiting->queued != NULL)
+			(void) waiting_read(waiting, NULL, &error);
+		flush_reject(flush, waiting, &error);
+	}
+	else if (!waiting->checked && ignore_endpoint(waiting->event.endpoint))
+	{
+		flush->result.ignored++;
+		waiting->drop = true;
+	}
+}
+
+static bool
+has_key_to_claim(Waiting *waiting)
+{
+	EventError	error;
+
+	if (waiting->drop || waiting->claimed)
+		return false;
+	if (waiting->queued != NULL)
+	{
+		if (!event_row_has(waiting->queued, EVENT_IDEMPOTENCY_KEY))
+			return false;
+		(void) waiting_read(waiting, NULL, &error);
+	}
+	return waiting->event.idempotency_key != NULL;
+}
+
+/*
+ * Take the events from where they wait, check those that nobody has checked
+ * yet, drop what is refused or a repeat, and append the rest.
+ */
+static void
+flush_events(Flush *flush, Waiting *events, int n, bool leave_waiting)
+{
+	Event	  **unclaimed = palloc(n * sizeof(Event *));
+	Waiting   **owner = palloc(n * sizeof(Waiting *));
+	Claim	   *claims = palloc(n * sizeof(Claim));
+	Waiting   **order = palloc(n * sizeof(Waiting *));
+	EventError	error;
+	int			nunclaimed = 0;
+
+	for (int i = 0; i < n; i++)
+	{
 		CHECK_FOR_INTERRUPTS();
-		readable = waiting_read(flush, waiting, &error);
-		waiting->drop = (readable && leave_waiting && might_wait(waiting)) ||
-			!flush_delete(flush, &waiting->row->t_self);
-		if (waiting->drop)
-			continue;
-
-		/* all that can refuse it, before it uses up its idempotency key */
-		if (!readable ||
-			!(waiting->validated ? event_check_age(&waiting->event, &error) :
-			  event_check(&waiting->event, &error)) ||
-			!log_check_day(flush->log, &waiting->event, &error))
-			flush_reject(flush, waiting, &error);
-		else if (!waiting->validated)
+		flush_take(flush, &events[i], leave_waiting);
+		if (has_key_to_claim(&events[i]))
 		{
-			owner[n] = waiting;
-			unclaimed[n++] = &waiting->event;
+			owner[nunclaimed] = &events[i];
+			unclaimed[nunclaimed++] = &events[i].event;
 		}
 	}
-	idempotency_claim(unclaimed, n, claims);
-	for (int i = 0; i < n; i++)
+	idempotency_claim(unclaimed, nunclaimed, claims);
+	for (int i = 0; i < nunclaimed; i++)
 		if (claims[i] == CLAIM_REPEAT)
 		{
 			owner[i]->drop = true;
@@ -255,27 +195,32 @@ flush_rows(Flush *flush, Waiting *rows, int nrows, bool leave_waiting)
 		}
 
 	/* day by day, so that each partition is opened once */
-	for (int i = 0; i < nrows; i++)
-		order[i] = &rows[i];
-	qsort(order, nrows, sizeof(Waiting *), compare_day);
-	for (int i = 0; i < nrows; i++)
+	for (int i = 0; i < n; i++)
+		order[i] = &events[i];
+	qsort(order, n, sizeof(Waiting *), waiting_compare_day);
+	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!order[i]->drop &&
-			!log_append(flush->log, &order[i]->event, &error))
+		if (order[i]->drop)
+			continue;
+		if (order[i]->queued != NULL)
+			log_append_row(flush->log, order[i]->queued);
+		else if (!log_append(flush->log, &order[i]->event, &error))
 			flush_reject(flush, order[i], &error);
 	}
 	log_settle(flush->log);
 }
 
-/* Keep a row whose event raised an error of its own. */
+/*
+ * Keep an event that raised an error of its own.
+ */
 static void
 flush_poison(Flush *flush, Waiting *waiting, const ErrorData *edata)
 {
 	EventError	error = {edata->sqlerrcode, edata->message, edata->detail, NULL};
 
 	memset(&waiting->event, 0, sizeof(Event));
-	if (flush_delete(flush, &waiting->row->t_self))
+	if (waiting_remove(waiting, &flush->inbox))
 		flush_reject(flush, waiting, &error);
 }
 
@@ -284,7 +229,7 @@ flush_poison(Flush *flush, Waiting *waiting, const ErrorData *edata)
  * else nothing of it has happened, and the error is returned.
  */
 static ErrorData *
-flush_try(Flush *flush, Waiting *rows, int nrows, bool leave_waiting,
+flush_try(Flush *flush, Waiting *events, int n, bool leave_waiting,
 		  const ErrorData *poison)
 {
 	MemoryContext context = CurrentMemoryContext;
@@ -298,9 +243,9 @@ flush_try(Flush *flush, Waiting *rows, int nrows, bool leave_waiting,
 	PG_TRY();
 	{
 		if (poison != NULL)
-			flush_poison(flush, rows, poison);
+			flush_poison(flush, events, poison);
 		else
-			flush_rows(flush, rows, nrows, leave_waiting);
+			flush_events(flush, events, n, leave_waiting);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -339,35 +284,82 @@ is_poison(const ErrorData *edata)
 }
 
 /*
- * Flush rows so that one that cannot be flushed stops no other: if they fail
- * together, their halves are tried, down to the row that fails alone.
+ * Flush events so that one that cannot be flushed stops no other: if they fail
+ * together, their halves are tried, down to the event that fails alone.
  */
 static void
-flush_chunk(Flush *flush, Waiting *rows, int nrows)
+flush_chunk(Flush *flush, Waiting *events, int n)
 {
-	ErrorData  *failure = flush_try(flush, rows, nrows, false, NULL);
+	ErrorData  *failure = flush_try(flush, events, n, false, NULL);
 
 	if (failure == NULL)
 		return;
 	if (failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 	{
-		failure = flush_try(flush, rows, nrows, true, NULL);
+		failure = flush_try(flush, events, n, true, NULL);
 		if (failure == NULL)
 			return;
 	}
 	if (!is_poison(failure))
 		ReThrowError(failure);
-	if (nrows > 1)
+	if (n > 1)
 	{
-		flush_chunk(flush, rows, nrows / 2);
-		flush_chunk(flush, rows + nrows / 2, nrows - nrows / 2);
+		flush_chunk(flush, events, n / 2);
+		flush_chunk(flush, events + n / 2, n - n / 2);
 		return;
 	}
 	if (++flush->poison > FLUSH_MAX_POISON)
 		ReThrowError(failure);
-	failure = flush_try(flush, rows, 1, false, failure);
+	if (flush_try(flush, events, 1, false, failure) == NULL)
+		return;
+
+	/* its content may be what cannot be stored anywhere */
+	events->unreadable = true;
+	failure = flush_try(flush, events, 1, false, failure);
 	if (failure != NULL)
 		ReThrowError(failure);
+}
+
+/*
+ * Move what waits in the queue; returns where its space can be released up
+ * to once this has committed, 0 if there is nothing.
+ */
+static uint64
+flush_queue(Flush *flush)
+{
+	QueueReader reader;
+	bool		more = queue_read_begin(&reader);
+
+	if (!more)
+		return 0;
+	while (more)
+	{
+		MemoryContext old;
+		Waiting    *events;
+		Size		bytes = 0;
+		int			n = 0;
+
+		MemoryContextReset(flush->chunk_context);
+		old = MemoryContextSwitchTo(flush->chunk_context);
+		events = palloc(FLUSH_CHUNK_EVENTS * sizeof(Waiting));
+		while (n < FLUSH_CHUNK_EVENTS && bytes < FLUSH_CHUNK_BYTES)
+		{
+			HeapTupleHeader row = queue_read(&reader);
+
+			more = row != NULL;
+			if (!more)
+				break;
+			waiting_from_queue(&events[n], row);
+			bytes += events[n++].size;
+		}
+		if (n > 0)
+			flush_chunk(flush, events, n);
+		MemoryContextSwitchTo(old);
+	}
+	queue_read_end(&reader);
+	flush->result.discarded = reader.discarded;
+	flush->result.lost_bytes = reader.lost_bytes;
+	return reader.position;
 }
 
 /*
@@ -390,25 +382,26 @@ row_size(TupleTableSlot *slot)
  * scan that is asked again after its end begins anew.
  */
 static int
-flush_take(Flush *flush, TableScanDesc scan, TupleTableSlot *slot,
-		   Waiting *rows, bool *more)
+read_inbox(TableScanDesc scan, TupleTableSlot *slot, Waiting *events,
+		   bool *more)
 {
 	Size		bytes = 0;
 	int			n = 0;
 
-	while (n < FLUSH_CHUNK_ROWS && bytes < FLUSH_CHUNK_BYTES)
+	while (n < FLUSH_CHUNK_EVENTS && bytes < FLUSH_CHUNK_BYTES)
 	{
-		Waiting    *waiting = &rows[n];
+		Waiting    *waiting = &events[n];
 
 		CHECK_FOR_INTERRUPTS();
 		*more = table_scan_getnextslot(scan, ForwardScanDirection, slot);
 		if (!*more)
 			break;
 		n++;
+		memset(waiting, 0, sizeof(*waiting));
 		waiting->row = ExecCopySlotHeapTuple(slot);
 		waiting->row->t_self = slot->tts_tid;
 		waiting->size = row_size(slot);
-		bytes += Min(waiting->size, FLUSH_MAX_ROW);
+		bytes += Min(waiting->size, WAITING_MAX_ROW);
 	}
 	return n;
 }
@@ -416,51 +409,54 @@ flush_take(Flush *flush, TableScanDesc scan, TupleTableSlot *slot,
 static void
 flush_inbox(Flush *flush)
 {
+	Inbox	   *inbox = &flush->inbox;
 	TableScanDesc scan;
 	TupleTableSlot *slot;
 	bool		more;
 
-	flush->inbox = table_open(owner_relation("inbox"), RowExclusiveLock);
-	if (RelationGetDescr(flush->inbox)->natts != INBOX_COLUMNS)
+	inbox->relation = table_open(owner_relation("inbox"), RowExclusiveLock);
+	if (RelationGetDescr(inbox->relation)->natts != INBOX_COLUMNS)
 		elog(ERROR, "meter.inbox does not have the expected columns");
 
 	/* taken under the log's lock, so it sees what the last flush deleted */
-	flush->snapshot = RegisterSnapshot(GetTransactionSnapshot());
-	slot = table_slot_create(flush->inbox, NULL);
-	scan = table_beginscan(flush->inbox, flush->snapshot, 0, NULL);
+	inbox->snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	slot = table_slot_create(inbox->relation, NULL);
+	scan = table_beginscan(inbox->relation, inbox->snapshot, 0, NULL);
 	do
 	{
 		MemoryContext old;
-		Waiting    *rows;
+		Waiting    *events;
 		int			n;
 
 		MemoryContextReset(flush->chunk_context);
 		old = MemoryContextSwitchTo(flush->chunk_context);
-		rows = palloc(FLUSH_CHUNK_ROWS * sizeof(Waiting));
-		n = flush_take(flush, scan, slot, rows, &more);
+		events = palloc(FLUSH_CHUNK_EVENTS * sizeof(Waiting));
+		n = read_inbox(scan, slot, events, &more);
 		if (n > 0)
-			flush_chunk(flush, rows, n);
+			flush_chunk(flush, events, n);
 		MemoryContextSwitchTo(old);
 	} while (more);
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(flush->snapshot);
-	table_close(flush->inbox, NoLock);
+	UnregisterSnapshot(inbox->snapshot);
+	table_close(inbox->relation, NoLock);
 }
 
 /*
- * Move all waiting events into the log, in the current transaction.
+ * Move all waiting events into the log, in the current transaction; those in
+ * the inbox only if asked to.
  */
 void
-flush_waiting(FlushResult *result)
+flush_waiting(bool with_inbox, FlushResult *result)
 {
 	OwnerScope	scope;
 	Flush		flush = {0};
+	uint64		release;
 
 	owner_begin(&scope);
 	flush.log = log_begin();
 	flush.chunk_context = AllocSetContextCreate(CurrentMemoryContext,
-												"meter flush rows",
+												"meter flush events",
 												ALLOCSET_DEFAULT_SIZES);
 
 	/*
@@ -472,11 +468,14 @@ flush_waiting(FlushResult *result)
 		(void) set_config_option("lock_timeout", CppAsString2(FLUSH_LOCK_TIMEOUT),
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 								 true, 0, false);
-	flush_inbox(&flush);
+	if (with_inbox)
+		flush_inbox(&flush);
+	release = flush_queue(&flush);
 	log_end(flush.log);
 	flush.result.appended = log_appended(flush.log);
 	*result = flush.result;
 	owner_end(&scope);
+	flush_at_commit(release, result);
 }
 
 PG_FUNCTION_INFO_V1(meter_flush);
@@ -493,7 +492,7 @@ meter_flush(PG_FUNCTION_ARGS)
 	PreventCommandIfParallelMode("meter_flush()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	flush_waiting(&result);
+	flush_waiting(true, &result);
 	values[0] = Int64GetDatum(result.appended);
 	values[1] = Int64GetDatum(result.duplicates);
 	values[2] = Int64GetDatum(result.rejected);

@@ -11,8 +11,17 @@ typedef struct FlushResult
 	int64		appended;
 	int64		duplicates;
 	int64		rejected;
+	int64		ignored;		/* by meter.ignore_endpoints */
+	int64		deferred;		/* moved from the queue to the inbox */
+	int64		left;			/* in the inbox, for want of a lock */
+	uint64		discarded;		/* of an extension that was dropped */
+	uint64		lost_bytes;		/* of the queue */
 } FlushResult;
 
-extern void flush_waiting(FlushResult *result);
+extern void flush_waiting(bool with_inbox, FlushResult *result);
+
+/* flush_commit.c */
+extern void flush_commit_init(void);
+extern void flush_at_commit(uint64 release, const FlushResult *result);
 
 #endif							/* METER_FLUSH_H */

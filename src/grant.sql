@@ -10,8 +10,8 @@ DECLARE
 BEGIN
 	pattern := CASE privileges
 		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_normalize_endpoint)$'
-		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail)$'
-		WHEN 'admin' THEN '^(?!meter_grant$|meter_metric_changed$)'
+		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state)$'
+		WHEN 'admin' THEN '^(?!meter_grant$|meter_metric_changed$|meter_inbox_filled$)'
 	END;
 	IF pattern IS NULL THEN
 		RAISE EXCEPTION 'unknown set of privileges "%"', privileges

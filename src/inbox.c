@@ -8,12 +8,15 @@
  */
 #include "postgres.h"
 
+#include "commands/trigger.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "inbox.h"
 #include "owner.h"
+#include "shared.h"
 #include "writer.h"
 
 static inline void
@@ -24,7 +27,7 @@ put(TupleTableSlot *slot, int column, void *pointer)
 }
 
 static void
-inbox_fill(TupleTableSlot *slot, const Event *event)
+inbox_fill(TupleTableSlot *slot, const Event *event, bool validated)
 {
 	Datum	   *values = slot->tts_values;
 	bool	   *isnull = slot->tts_isnull;
@@ -40,7 +43,7 @@ inbox_fill(TupleTableSlot *slot, const Event *event)
 	isnull[INBOX_CORRECTS] = event->corrects == 0;
 	values[INBOX_STATUS] = Int32GetDatum(event->status);
 	isnull[INBOX_STATUS] = !event->has_status;
-	values[INBOX_VALIDATED] = BoolGetDatum(true);
+	values[INBOX_VALIDATED] = BoolGetDatum(validated);
 	values[INBOX_VOIDS] = BoolGetDatum(event->voids);
 	put(slot, INBOX_TENANT, event->tenant);
 	put(slot, INBOX_METRIC, event->metric);
@@ -57,20 +60,22 @@ inbox_fill(TupleTableSlot *slot, const Event *event)
 }
 
 /*
- * Append checked events to the inbox in the current transaction.
+ * Append events to the inbox in the current transaction: validated if they
+ * were checked and their idempotency keys are claimed.
  */
 void
-inbox_write(Event *const *events, int nevents)
+inbox_write(Event *const *events, int nevents, bool validated)
 {
 	Writer	   *writer = writer_open(owner_relation("inbox"));
 
 	for (int i = 0; i < nevents; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		inbox_fill(writer_slot(writer), events[i]);
+		inbox_fill(writer_slot(writer), events[i], validated);
 		writer_store(writer);
 	}
 	writer_close(writer);
+	shared_wake_at_commit();
 }
 
 static inline text *
@@ -117,4 +122,21 @@ inbox_read(const Datum *values, const bool *isnull, Event *event,
 	event->idempotency_key = get_text(values, isnull, INBOX_IDEMPOTENCY_KEY);
 	event->request_id = get_text(values, isnull, INBOX_REQUEST_ID);
 	event->error_message = get_text(values, isnull, INBOX_ERROR_MESSAGE);
+}
+
+PG_FUNCTION_INFO_V1(meter_inbox_filled);
+
+/*
+ * Statement trigger of meter.inbox, for rows that others write.
+ */
+Datum
+meter_inbox_filled(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager",
+						"meter_inbox_filled")));
+	shared_wake_at_commit();
+	return PointerGetDatum(NULL);
 }

@@ -32,7 +32,7 @@ enum
 	INBOX_COLUMNS
 };
 
-extern void inbox_write(Event *const *events, int nevents);
+extern void inbox_write(Event *const *events, int nevents, bool validated);
 extern void inbox_read(const Datum *values, const bool *isnull, Event *event,
 					   bool *validated);
 

@@ -24,7 +24,7 @@ CREATE TABLE meter.inbox (
 	autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,
 	autovacuum_analyze_threshold = 100000);
 COMMENT ON TABLE meter.inbox IS
-'Events on their way to the log. meter_track() and meter_track_batch() write here in the caller''s transaction; COPY meter.inbox (at, tenant, endpoint, ...) FROM ... is the bulk path. meter_flush() moves the rows to meter.event, or to meter.rejected_event with the reason';
+'Events on their way to the log. With meter.durability = commit, meter_track() and meter_track_batch() write here in the caller''s transaction; COPY meter.inbox (at, tenant, endpoint, ...) FROM ... is the bulk path. meter_flush() moves the rows to meter.event, or to meter.rejected_event with the reason';
 COMMENT ON COLUMN meter.inbox.received_at IS 'when the row came in';
 COMMENT ON COLUMN meter.inbox.at IS 'when the call happened; now, if not given';
 COMMENT ON COLUMN meter.inbox.latency_ms IS 'duration of the call in milliseconds';
@@ -45,5 +45,15 @@ COMMENT ON COLUMN meter.inbox.metadata IS 'anything else, a JSON object';
 COMMENT ON COLUMN meter.inbox.idempotency_key IS 'unique per tenant within meter.dedup_window';
 COMMENT ON COLUMN meter.inbox.request_id IS 'the caller''s id of the request';
 COMMENT ON COLUMN meter.inbox.error_message IS 'what went wrong';
+
+-- COPY has nothing else that could tell the background worker
+CREATE FUNCTION @extschema@.meter_inbox_filled() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.meter_inbox_filled() IS
+'Trigger of meter.inbox: has the background worker flush it when the transaction has committed';
+
+CREATE TRIGGER filled AFTER INSERT ON meter.inbox
+FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_inbox_filled();
+
 ALTER TABLE meter.inbox REPLICA IDENTITY FULL;
 SELECT pg_catalog.pg_extension_config_dump('meter.inbox', '');

@@ -17,37 +17,13 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "event_row.h"
 #include "lock.h"
 #include "log.h"
 #include "metric.h"
 #include "owner.h"
 #include "partition.h"
 #include "writer.h"
-
-/* Columns of meter.event, in the order of log.sql. */
-enum
-{
-	EVENT_SEQ,
-	EVENT_AT,
-	EVENT_RECEIVED_AT,
-	EVENT_LATENCY_MS,
-	EVENT_CORRECTS,
-	EVENT_SUPERSEDED_BY,
-	EVENT_STATUS,
-	EVENT_TENANT,
-	EVENT_METRIC,
-	EVENT_QUANTITY,
-	EVENT_SERVICE,
-	EVENT_ENDPOINT,
-	EVENT_METHOD,
-	EVENT_USER_ID,
-	EVENT_COST,
-	EVENT_METADATA,
-	EVENT_IDEMPOTENCY_KEY,
-	EVENT_REQUEST_ID,
-	EVENT_ERROR_MESSAGE,
-	EVENT_COLUMNS
-};
 
 /*
  * Partitions written at the same time.  Late events may go to many days;
@@ -268,6 +244,15 @@ log_supersede(Log *log, const Event *event, EventError *error)
 }
 
 /*
+ * Are the events of that time's day all still there?
+ */
+bool
+log_day_is_open(const Log *log, TimestampTz at)
+{
+	return partition_day(at) > log->dropped_through;
+}
+
+/*
  * May the event enter its day?  Where the day's other events are gone, what
  * would make its hour be computed anew may not: all that was rolled up of the
  * dropped events would be lost.
@@ -277,7 +262,7 @@ log_check_day(const Log *log, const Event *event, EventError *error)
 {
 	const Metric *metric;
 
-	if (partition_day(event->at) > log->dropped_through)
+	if (log_day_is_open(log, event->at))
 		return true;
 	if (event->corrects == 0)
 	{
@@ -292,13 +277,6 @@ log_check_day(const Log *log, const Event *event, EventError *error)
 						NULL);
 }
 
-static inline void
-put(TupleTableSlot *slot, int column, void *pointer)
-{
-	slot->tts_values[column] = PointerGetDatum(pointer);
-	slot->tts_isnull[column] = pointer == NULL;
-}
-
 /*
  * Append a checked event.  Returns false with *error filled when it is an
  * amendment of an event that cannot be corrected.
@@ -309,8 +287,6 @@ log_append(Log *log, const Event *event, EventError *error)
 	DateADT		day = partition_day(event->at);
 	Writer	   *writer;
 	TupleTableSlot *slot;
-	Datum	   *values;
-	bool	   *isnull;
 	int64		seq;
 
 	if (event->corrects != 0)
@@ -325,36 +301,33 @@ log_append(Log *log, const Event *event, EventError *error)
 	log_count(log, day, seq);
 
 	slot = writer_slot(writer);
-	if (slot->tts_tupleDescriptor->natts != EVENT_COLUMNS)
-		elog(ERROR, "meter.event does not have the expected columns");
-	values = slot->tts_values;
-	isnull = slot->tts_isnull;
-	memset(isnull, false, EVENT_COLUMNS);
-	values[EVENT_SEQ] = Int64GetDatum(seq);
-	values[EVENT_AT] = TimestampTzGetDatum(event->at);
-	values[EVENT_RECEIVED_AT] = TimestampTzGetDatum(event->received_at);
-	values[EVENT_LATENCY_MS] = Float8GetDatum(event->latency_ms);
-	isnull[EVENT_LATENCY_MS] = !event->has_latency;
-	values[EVENT_CORRECTS] = Int64GetDatum(event->corrects);
-	isnull[EVENT_CORRECTS] = event->corrects == 0;
-	values[EVENT_SUPERSEDED_BY] = Int64GetDatum(seq);
-	isnull[EVENT_SUPERSEDED_BY] = !event->voids;
-	values[EVENT_STATUS] = Int32GetDatum(event->status);
-	isnull[EVENT_STATUS] = !event->has_status;
-	put(slot, EVENT_TENANT, event->tenant);
-	put(slot, EVENT_METRIC, event->metric);
-	put(slot, EVENT_QUANTITY, event->quantity);
-	put(slot, EVENT_SERVICE, event->service);
-	put(slot, EVENT_ENDPOINT, event->endpoint);
-	put(slot, EVENT_METHOD, event->method);
-	put(slot, EVENT_USER_ID, event->user_id);
-	put(slot, EVENT_COST, event->cost);
-	put(slot, EVENT_METADATA, event->metadata);
-	put(slot, EVENT_IDEMPOTENCY_KEY, event->idempotency_key);
-	put(slot, EVENT_REQUEST_ID, event->request_id);
-	put(slot, EVENT_ERROR_MESSAGE, event->error_message);
+	event_row_check(slot->tts_tupleDescriptor);
+	event_row_fill(slot->tts_values, slot->tts_isnull, event, seq);
 	writer_store(writer);
 	return true;
+}
+
+/*
+ * Append a checked event that is already a row of meter.event, as
+ * event_row_form() made it.
+ */
+void
+log_append_row(Log *log, HeapTupleHeader row)
+{
+	DateADT		day = partition_day(event_row_at(row));
+	Writer	   *writer = log_writer(log, day);
+	HeapTupleData tuple;
+	TupleTableSlot *slot = writer_slot(writer);
+	int64		seq = ++log->last_seq;
+
+	log_count(log, day, seq);
+	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = slot->tts_tableOid;
+	tuple.t_data = row;
+	ExecForceStoreHeapTuple(&tuple, slot, false);
+	event_row_set_seq(ExecFetchSlotHeapTuple(slot, false, NULL)->t_data, seq);
+	writer_stored(writer);
 }
 
 /*

@@ -5,6 +5,8 @@
 #ifndef METER_LOG_H
 #define METER_LOG_H
 
+#include "access/htup_details.h"
+
 #include "event.h"
 
 typedef struct Log Log;
@@ -18,9 +20,11 @@ typedef struct LogMark
 } LogMark;
 
 extern Log *log_begin(void);
+extern bool log_day_is_open(const Log *log, TimestampTz at);
 extern bool log_check_day(const Log *log, const Event *event,
 						  EventError *error);
 extern bool log_append(Log *log, const Event *event, EventError *error);
+extern void log_append_row(Log *log, HeapTupleHeader row);
 extern void log_settle(Log *log);
 extern LogMark log_mark(const Log *log);
 extern void log_rewind(Log *log, const LogMark *mark);

@@ -8,10 +8,15 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 
 #include "compat.h"
+#include "flush.h"
 #include "metric.h"
+#include "queue.h"
 #include "setting.h"
+#include "shared.h"
+#include "worker.h"
 
 METER_MODULE_MAGIC;
 
@@ -22,4 +27,11 @@ _PG_init(void)
 {
 	setting_define();
 	metric_init();
+	queue_init();
+	flush_commit_init();
+	if (process_shared_preload_libraries_in_progress)
+	{
+		shared_init();
+		launcher_init();
+	}
 }

@@ -168,47 +168,72 @@ metric_lookup(const char *name)
 }
 
 /*
+ * Is there room for one more metric?  Within an owner scope.
+ */
+static bool
+metric_count_allows(void)
+{
+	static SPIPlanPtr plan = NULL;
+	bool		isnull;
+
+	owner_plan(&plan, "SELECT pg_catalog.count(*) FROM meter.metric", 0);
+	if (SPI_execute_plan(plan, NULL, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not count metrics");
+	metric_full = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+											  SPI_tuptable->tupdesc, 1,
+											  &isnull)) >= setting_max_metrics;
+	metric_full_at = setting_max_metrics;
+	return !metric_full;
+}
+
+/*
+ * May a metric be registered on first use?  No, when meter.max_metrics is
+ * reached.
+ */
+bool
+metric_can_register(void)
+{
+	OwnerScope	scope;
+	bool		result;
+
+	if (metric_full && metric_full_at == setting_max_metrics)
+		return false;
+	owner_begin(&scope);
+	result = metric_count_allows();
+	owner_end(&scope);
+	return result;
+}
+
+/*
  * Register a metric on first use, as a counter.  Rolls back with the caller.
  * Returns NULL when meter.max_metrics is reached.
  */
 const Metric *
 metric_register(const char *name)
 {
-	static SPIPlanPtr count_plan = NULL;
-	static SPIPlanPtr insert_plan = NULL;
+	static SPIPlanPtr plan = NULL;
 	OwnerScope	scope;
 	Datum		args[1];
-	int64		count;
-	bool		isnull;
+	bool		allowed;
 
 	if (metric_full && metric_full_at == setting_max_metrics)
 		return NULL;
-	metric_full = false;
 	owner_begin(&scope);
 
 	/* the insert would invalidate every cache even if it inserted nothing */
-	owner_plan(&count_plan, "SELECT pg_catalog.count(*) FROM meter.metric", 0);
-	if (SPI_execute_plan(count_plan, NULL, NULL, false, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not count metrics");
-	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-										SPI_tuptable->tupdesc, 1, &isnull));
-	if (count < setting_max_metrics)
+	allowed = metric_count_allows();
+	if (allowed)
 	{
-		owner_plan(&insert_plan,
+		owner_plan(&plan,
 				   "INSERT INTO meter.metric (metric) VALUES ($1) "
 				   "ON CONFLICT (metric) DO NOTHING",
 				   1, TEXTOID);
 		args[0] = CStringGetTextDatum(name);
-		if (SPI_execute_plan(insert_plan, args, NULL, false, 0) != SPI_OK_INSERT)
+		if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_INSERT)
 			elog(ERROR, "could not register a metric");
 	}
-	else
-	{
-		metric_full = true;
-		metric_full_at = setting_max_metrics;
-	}
 	owner_end(&scope);
-	return metric_full ? NULL : metric_lookup(name);
+	return allowed ? metric_lookup(name) : NULL;
 }
 
 PG_FUNCTION_INFO_V1(meter_metric_changed);

@@ -23,6 +23,7 @@ typedef struct Metric
 
 extern void metric_init(void);
 extern const Metric *metric_lookup(const char *name);
+extern bool metric_can_register(void);
 extern const Metric *metric_register(const char *name);
 
 #endif							/* METER_METRIC_H */

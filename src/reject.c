@@ -14,6 +14,12 @@
 #include "reject.h"
 #include "secret.h"
 
+static const char *const sources[] = {
+	[REJECT_INBOX] = "inbox",
+	[REJECT_BATCH] = "batch",
+	[REJECT_QUEUE] = "queue",
+};
+
 /*
  * Store one refused event as JSON, with credentials masked; without its
  * content if that is NULL or larger than REJECT_MAX_EVENT.
@@ -34,7 +40,7 @@ reject_store(RejectSource source, const EventError *error, text *tenant,
 			   "VALUES (pg_catalog.clock_timestamp(), $1, $2, $3, pg_catalog.left($4, 128), "
 			   "        coalesce($5, '{}'))",
 			   5, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID);
-	args[0] = CStringGetTextDatum(source == REJECT_INBOX ? "inbox" : "batch");
+	args[0] = CStringGetTextDatum(sources[source]);
 	args[1] = CStringGetTextDatum(unpack_sql_state(error->sqlstate));
 	args[2] = CStringGetTextDatum(event_reason(error));
 	args[3] = PointerGetDatum(tenant);

@@ -14,7 +14,8 @@
 typedef enum RejectSource
 {
 	REJECT_INBOX,
-	REJECT_BATCH
+	REJECT_BATCH,
+	REJECT_QUEUE
 } RejectSource;
 
 extern void reject_store(RejectSource source, const EventError *error,

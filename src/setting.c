@@ -8,22 +8,92 @@
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <limits.h>
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "core/ring.h"
+#include "ignore.h"
 #include "setting.h"
 
 #define MINUTES_PER_DAY (24 * 60)
 
+static const struct config_enum_entry durabilities[] = {
+	{"buffered", DURABILITY_BUFFERED, false},
+	{"commit", DURABILITY_COMMIT, false},
+	{NULL, 0, false}
+};
+
+int			setting_durability = DURABILITY_COMMIT;
+double		setting_flush_cost_threshold = -1;
+int			setting_flush_interval = 200;
+int			setting_max_databases = 64;
+int			setting_queue_size = 64 * 1024;
+int			setting_queue_timeout = 100;
+int			setting_rollup_interval = 60;
 int			setting_retention = 90 * MINUTES_PER_DAY;
 int			setting_dedup_window = 35 * MINUTES_PER_DAY;
 int			setting_max_future_skew = 300;
 int			setting_max_groups_per_hour = 10000;
 int			setting_max_metrics = 10000;
 int			setting_rollup_work_mem = 256 * 1024;
+static char *ignore_setting = NULL; /* read through ignore.h */
 bool		setting_strict_metrics = false;
 bool		setting_normalize_endpoints = true;
+
+/* A ring's size is a power of two. */
+static bool
+check_queue_size(int *newval, void **extra, GucSource source)
+{
+	int			size = RING_MIN_CAPACITY / 1024;
+
+	while (size < *newval)
+		size *= 2;
+	*newval = size;
+	return true;
+}
+
+/*
+ * Those that only a server that preloads the library has: what they are about
+ * is made when it starts.
+ */
+static void
+define_preloaded(void)
+{
+	DefineCustomIntVariable("meter.flush_interval",
+							"Sets how often the background worker moves queued events to the log.",
+							"0 leaves it to calls of meter_flush().",
+							&setting_flush_interval,
+							200, 0, 3600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("meter.max_databases",
+							"Sets how many databases can have a queue of events.",
+							NULL,
+							&setting_max_databases,
+							64, 1, 10000,
+							PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("meter.queue_size",
+							"Sets the size of a database's queue of events.",
+							"It is rounded up to a power of two.",
+							&setting_queue_size,
+							64 * 1024, 256, 8 * 1024 * 1024,
+							PGC_POSTMASTER, GUC_UNIT_KB,
+							check_queue_size, NULL, NULL);
+
+	DefineCustomIntVariable("meter.rollup_interval",
+							"Sets how often the background worker rolls events up.",
+							"0 leaves rollup and maintenance to pg_cron or to calls of meter_rollup() and meter_maintain().",
+							&setting_rollup_interval,
+							60, 0, 24 * 3600,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+}
 
 /*
  * Define every parameter and reserve the prefix, so that a misspelt
@@ -39,6 +109,32 @@ setting_define(void)
 							35 * MINUTES_PER_DAY, 1, INT_MAX,
 							PGC_SUSET, GUC_UNIT_MIN,
 							NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("meter.durability",
+							 "Sets where an event is when meter_track() returns.",
+							 "In the queue, which survives the death of all processes (buffered), or in meter.inbox, in the caller's transaction (commit).",
+							 &setting_durability,
+							 process_shared_preload_libraries_in_progress ?
+							 DURABILITY_BUFFERED : DURABILITY_COMMIT,
+							 durabilities,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomRealVariable("meter.flush_cost_threshold",
+							 "Sets the cost above which a queued event is flushed at once.",
+							 "-1 lets all events wait for the next flush.",
+							 &setting_flush_cost_threshold,
+							 -1, -1, DBL_MAX,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomStringVariable("meter.ignore_endpoints",
+							   "Sets the endpoints whose calls are not tracked.",
+							   "A list of patterns, separated by commas, in which * is any text.",
+							   &ignore_setting,
+							   "",
+							   PGC_SUSET, 0,
+							   ignore_check_setting, ignore_assign_setting, NULL);
 
 	DefineCustomIntVariable("meter.max_future_skew",
 							"Sets how far ahead of the server's clock an event's time may be.",
@@ -72,6 +168,14 @@ setting_define(void)
 							 PGC_SUSET, 0,
 							 NULL, NULL, NULL);
 
+	DefineCustomIntVariable("meter.queue_timeout",
+							"Sets how long meter_track() waits for room in a full queue.",
+							"Then the event goes into meter.inbox, in the caller's transaction.",
+							&setting_queue_timeout,
+							100, 0, 3600 * 1000,
+							PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("meter.retention",
 							"Sets how long raw events are kept.",
 							"0 keeps them for ever.  Events older than this are refused.",
@@ -96,5 +200,7 @@ setting_define(void)
 							 PGC_SUSET, 0,
 							 NULL, NULL, NULL);
 
+	if (process_shared_preload_libraries_in_progress)
+		define_preloaded();
 	MarkGUCPrefixReserved("meter");
 }

@@ -5,6 +5,20 @@
 #ifndef METER_SETTING_H
 #define METER_SETTING_H
 
+/* Where an event is when meter_track() returns. */
+typedef enum SettingDurability
+{
+	DURABILITY_BUFFERED,
+	DURABILITY_COMMIT
+} SettingDurability;
+
+extern int	setting_durability;
+extern double setting_flush_cost_threshold; /* below 0: off */
+extern int	setting_flush_interval; /* ms, 0 = never */
+extern int	setting_max_databases;
+extern int	setting_queue_size; /* kB */
+extern int	setting_queue_timeout;	/* ms */
+extern int	setting_rollup_interval;	/* seconds, 0 = never */
 extern int	setting_retention;	/* minutes, 0 = for ever */
 extern int	setting_dedup_window;	/* minutes */
 extern int	setting_max_future_skew;	/* seconds */

@@ -2,11 +2,15 @@
  * track.c
  *		meter_track(): recording one event.
  *
- * Commit durability: the event goes into meter.inbox in the caller's
- * transaction, together with its idempotency key, and rolls back with it.
+ * With durability "buffered" the event goes into the queue, where it stays
+ * whatever the caller's transaction does: the API call has happened.  With
+ * "commit" it goes into meter.inbox in the caller's transaction, together with
+ * its idempotency key, and rolls back with it.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -14,7 +18,12 @@
 
 #include "event.h"
 #include "idempotency.h"
+#include "ignore.h"
 #include "inbox.h"
+#include "queue.h"
+#include "setting.h"
+#include "shared.h"
+#include "track.h"
 
 /* Arguments of meter_track, in the order of track.sql. */
 enum
@@ -68,6 +77,130 @@ event_from_args(Event *event, FunctionCallInfo fcinfo)
 	event->error_message = TEXT_ARG(ARG_ERROR_MESSAGE);
 }
 
+/*
+ * Can events be tracked here and now?  An error says why not.
+ */
+void
+track_begin(const char *function)
+{
+	PreventCommandIfParallelMode(function);
+	if (setting_durability == DURABILITY_COMMIT)
+		PreventCommandIfReadOnly(function);
+	else if (!shared_available())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("events cannot be buffered, as meter is not preloaded"),
+				 errhint("Add meter to \"shared_preload_libraries\" and restart the server, or set meter.durability to commit.")));
+	else if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot execute %s during recovery", function),
+				 errdetail("A standby has no log of its own."),
+				 errhint("Track events on the primary.")));
+}
+
+static void
+count_ignored(void)
+{
+	SharedDatabase *database = shared_database(true);
+
+	if (database == NULL)
+		return;
+	LWLockAcquire(database->lock, LW_EXCLUSIVE);
+	database->counters.ignored++;
+	LWLockRelease(database->lock);
+}
+
+/*
+ * Put events into the queue.  Those for which there is no room go into the
+ * inbox for the flush to look at, in the caller's transaction.
+ */
+static void
+store_buffered(Event *const *events, int n)
+{
+	Event	  **left = NULL;
+	int			nleft = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (queue_put(events[i]))
+			continue;
+		if (XactReadOnly)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+					 errmsg("queue of events is full"),
+					 errdetail("The transaction is read-only, so that the event cannot be put into meter.inbox instead."),
+					 errhint("Look at meter.stats for what keeps the background worker from emptying the queue, or increase meter.queue_size.")));
+		if (left == NULL)
+			left = palloc((n - i) * sizeof(Event *));
+		left[nleft++] = events[i];
+	}
+	if (nleft > 0)
+		inbox_write(left, nleft, false);
+}
+
+static void
+store_committed(Event *const *events, int n, TrackResult *results)
+{
+	Event	  **fresh = palloc(Max(n, 1) * sizeof(Event *));
+	Claim	   *claims = palloc(Max(n, 1) * sizeof(Claim));
+	int			nfresh = 0;
+
+	idempotency_claim(events, n, claims);
+	for (int i = 0; i < n; i++)
+	{
+		if (claims[i] == CLAIM_FRESH)
+			fresh[nfresh++] = events[i];
+		else
+			results[i] = TRACK_DUPLICATE;
+	}
+	if (nfresh > 0)
+		inbox_write(fresh, nfresh, true);
+	pfree(fresh);
+	pfree(claims);
+}
+
+/*
+ * Store checked events, and say of each what became of it.  Buffered ones are
+ * all accepted, as their idempotency keys are looked at by the flush.
+ */
+void
+track_store(Event *const *events, int n, TrackResult *results)
+{
+	Event	  **kept = (Event **) events;
+	TrackResult *kept_results = results;
+	int			nkept = n;
+
+	for (int i = 0; i < n; i++)
+		results[i] = TRACK_ACCEPTED;
+	if (ignore_list != NULL)
+	{
+		kept = palloc(Max(n, 1) * sizeof(Event *));
+		nkept = 0;
+		for (int i = 0; i < n; i++)
+		{
+			if (ignore_endpoint(events[i]->endpoint))
+			{
+				results[i] = TRACK_IGNORED;
+				count_ignored();
+			}
+			else
+				kept[nkept++] = events[i];
+		}
+		kept_results = palloc(Max(n, 1) * sizeof(TrackResult));
+		memset(kept_results, 0, n * sizeof(TrackResult));
+	}
+	if (setting_durability == DURABILITY_BUFFERED)
+		store_buffered(kept, nkept);
+	else
+		store_committed(kept, nkept, kept_results);
+	if (kept_results != results)
+		for (int i = 0, k = 0; i < n; i++)
+			if (results[i] != TRACK_IGNORED)
+				results[i] = kept_results[k++];
+}
+
 PG_FUNCTION_INFO_V1(meter_track);
 
 Datum
@@ -76,19 +209,16 @@ meter_track(PG_FUNCTION_ARGS)
 	Event		event;
 	Event	   *list = &event;
 	EventError	error;
-	Claim		claim;
+	TrackResult result;
 
-	PreventCommandIfReadOnly("meter_track()");
-	PreventCommandIfParallelMode("meter_track()");
+	track_begin("meter_track()");
 	event_from_args(&event, fcinfo);
-	if (!event_check(&event, &error))
+	if (!event_check(&event, setting_durability == DURABILITY_COMMIT, &error))
 		event_throw(&error);
-	idempotency_claim(&list, 1, &claim);
-	if (claim == CLAIM_REPEAT)
+	track_store(&list, 1, &result);
+	if (result == TRACK_DUPLICATE)
 		ereport(NOTICE,
 				(errmsg("event with idempotency key \"%s\" was recorded before and is not counted again",
 						text_to_cstring(event.idempotency_key))));
-	else
-		inbox_write(&list, 1);
 	PG_RETURN_VOID();
 }

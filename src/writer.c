@@ -109,15 +109,25 @@ writer_slot(Writer *writer)
 }
 
 /*
- * Take over the row in the slot that writer_slot() gave.
+ * Take over the row whose values are in the slot that writer_slot() gave.
  */
 void
 writer_store(Writer *writer)
 {
-	TupleTableSlot *slot = writer->slots[writer->nrows++];
+	TupleTableSlot *slot = writer->slots[writer->nrows];
 
 	ExecStoreVirtualTuple(slot);
 	ExecMaterializeSlot(slot);
+	writer_stored(writer);
+}
+
+/*
+ * Take over the row that is in the slot as a tuple of its own.
+ */
+void
+writer_stored(Writer *writer)
+{
+	writer->nrows++;
 	if (writer->nrows == WRITER_MAX_ROWS)
 		writer_flush(writer, true);
 }

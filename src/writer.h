@@ -12,6 +12,7 @@ typedef struct Writer Writer;
 extern Writer *writer_open(Oid relid);
 extern TupleTableSlot *writer_slot(Writer *writer);
 extern void writer_store(Writer *writer);
+extern void writer_stored(Writer *writer);
 extern void writer_close(Writer *writer);
 
 #endif							/* METER_WRITER_H */

@@ -72,7 +72,7 @@ ask('DROP EXTENSION meter; DROP SCHEMA app');
 is(ask($count_objects), $before, 'removal leaves nothing');
 
 # With preload
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'\nmeter.durability = commit\nmeter.flush_interval = 0\nmeter.rollup_interval = 0");
 $node->restart;
 ask('CREATE EXTENSION meter');
 is(ask('SELECT count(*) FROM pg_extension WHERE extname = \'meter\''),

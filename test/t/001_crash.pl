@@ -21,6 +21,9 @@ $node->init;
 # grow, so that their size tells how far a flush or a rollup has come.
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'meter'
+meter.durability = commit
+meter.flush_interval = 0
+meter.rollup_interval = 0
 restart_after_crash = on
 autovacuum = off
 meter.rollup_work_mem = '1MB'

@@ -30,6 +30,9 @@ my $node = PostgreSQL::Test::Cluster->new('order');
 $node->init;
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'meter'
+meter.durability = commit
+meter.flush_interval = 0
+meter.rollup_interval = 0
 max_connections = 40
 log_statement = none
 deadlock_timeout = '200ms'

@@ -21,7 +21,7 @@ sub new_node
 	my ($name) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init;
-	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'");
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'\nmeter.durability = commit\nmeter.flush_interval = 0\nmeter.rollup_interval = 0");
 	$node->start;
 	return $node;
 }

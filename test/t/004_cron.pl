@@ -16,6 +16,9 @@ my $node = PostgreSQL::Test::Cluster->new('cron');
 $node->init;
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'meter'
+meter.durability = commit
+meter.flush_interval = 0
+meter.rollup_interval = 0
 max_worker_processes = 20
 });
 $node->start;
@@ -58,6 +61,9 @@ for my $function ('meter_schedule', 'meter_unschedule')
 
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'meter,pg_cron'
+meter.durability = commit
+meter.flush_interval = 0
+meter.rollup_interval = 0
 cron.database_name = 'postgres'
 cron.host = '} . $node->host . q{'
 });
@@ -116,6 +122,9 @@ my $workers = PostgreSQL::Test::Cluster->new('workers');
 $workers->init;
 $workers->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'pg_cron,meter'
+meter.durability = commit
+meter.flush_interval = 0
+meter.rollup_interval = 0
 max_worker_processes = 20
 cron.database_name = 'postgres'
 cron.use_background_workers = on

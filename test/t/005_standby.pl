@@ -13,7 +13,7 @@ use Test::More;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
-$primary->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'");
+$primary->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'\nmeter.durability = commit\nmeter.flush_interval = 0\nmeter.rollup_interval = 0");
 $primary->start;
 $primary->safe_psql('postgres', q{
 	CREATE EXTENSION meter CASCADE;

@@ -15,7 +15,7 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('privileges');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'\nlog_statement = none");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'\nmeter.durability = commit\nmeter.flush_interval = 0\nmeter.rollup_interval = 0\nlog_statement = none");
 $node->start;
 
 sub ask
@@ -103,12 +103,16 @@ like(ask($_, 'app'), qr/42501: (permission denied|must be owner)/, "app is refus
   'SELECT meter_flush()', 'SELECT meter_rollup()', 'SELECT meter_maintain()', 'SELECT meter_schedule()',
   q{SELECT meter_correct('acme', seq => 1, void => true)}, q{SELECT meter_grant('app', 'admin')},
   'SELECT * FROM meter.usage_tail()', 'SELECT meter_sketch_agg(1)';
-my @settings = split /\n/, ask(q{SELECT name FROM pg_settings WHERE name LIKE 'meter.%'});
-cmp_ok(scalar @settings, '>', 5, 'there are settings');
+is(ask(q{SELECT string_agg(name, ' ' ORDER BY name) FROM pg_settings
+		WHERE name LIKE 'meter.%' AND context = 'user'}),
+	'meter.durability meter.queue_timeout', 'these settings are everybody\'s own');
+my @settings = split /\n/, ask(q{SELECT name FROM pg_settings WHERE name LIKE 'meter.%' AND context <> 'user'});
+cmp_ok(scalar @settings, '>', 5, 'there are others');
 for my $setting (@settings)
 {
 	like(ask("SET $setting TO DEFAULT; SET $setting = '1'", 'app'),
-		qr/42501: permission denied to set parameter "\Q$setting\E"/, "app cannot set $setting");
+		qr/42501: permission denied to set parameter "\Q$setting\E"|55P02: parameter "\Q$setting\E" cannot be changed/,
+		"app cannot set $setting");
 }
 
 # nobody: nothing

@@ -20,7 +20,7 @@ plan skip_all => 'METER_DATA names no directory with the data'
 my $node = PostgreSQL::Test::Cluster->new('real');
 $node->init;
 $node->append_conf('postgresql.conf',
-	"shared_preload_libraries = 'meter'\ntimezone = 'UTC'\nmeter.retention = 0");
+	"shared_preload_libraries = 'meter'\nmeter.durability = commit\nmeter.flush_interval = 0\nmeter.rollup_interval = 0\ntimezone = 'UTC'\nmeter.retention = 0");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION meter CASCADE');
 

@@ -1,0 +1,454 @@
+/*
+ * launcher.c
+ *		The background process that starts the others.
+ *
+ * One launcher, started with the server, starts a flusher for a database when
+ * somebody has queued an event there, and a roller when there is something to
+ * roll up.  They end when they have nothing to do, so that databases can be
+ * dropped and used as templates.  The launcher itself is connected to none.
+ *
+ * After the server's start it sends a worker to every database once, to find
+ * out where the extension is and whether something was left waiting.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "queue.h"
+#include "setting.h"
+#include "shared.h"
+#include "worker.h"
+
+/* How often, in ms, the list of databases is looked at. */
+#define SCAN_INTERVAL (60 * 1000)
+
+/* Longest pause, in ms, before another attempt to start a worker. */
+#define MAX_BACKOFF (60 * 1000)
+
+/* A worker that ended sooner than this, in ms, with work left has failed. */
+#define HEALTHY_RUN (10 * 1000)
+
+/* Partitions are made and dropped once a day. */
+#define MAINTAIN_INTERVAL (24 * 3600 * 1000L)
+
+/* A worker that the launcher has started. */
+typedef struct Run
+{
+	BackgroundWorkerHandle *handle; /* NULL: it has ended */
+	TimestampTz started;
+	TimestampTz not_before;
+	int			backoff;		/* ms */
+} Run;
+
+typedef struct Known
+{
+	Oid			oid;
+	bool		exists;
+	bool		to_visit;
+	Run			runs[SHARED_WORKERS];
+} Known;
+
+static List *databases = NIL;	/* of Known */
+static MemoryContext launcher_context;
+static bool start_failed = false;	/* was logged */
+
+PGDLLEXPORT void meter_launcher_main(Datum arg);
+
+/* --- what databases there are ------------------------------------------- */
+
+static Known *
+find_known(Oid oid)
+{
+	ListCell   *cell;
+
+	foreach(cell, databases)
+	{
+		Known	   *known = lfirst(cell);
+
+		if (known->oid == oid)
+			return known;
+	}
+	return NULL;
+}
+
+static SharedDatabase *
+find_entry(Oid oid)
+{
+	SharedDatabase *entry;
+
+	for (int i = 0; (entry = shared_entry(i)) != NULL; i++)
+		if (entry->oid == oid)
+			return entry;
+	return NULL;
+}
+
+/*
+ * The files of queues.
+ */
+static List *
+list_files(void)
+{
+	List	   *files = NIL;
+	DIR		   *directory = AllocateDir(QUEUE_DIRECTORY);
+	struct dirent *entry;
+
+	while ((entry = ReadDirExtended(directory, QUEUE_DIRECTORY, LOG)) != NULL)
+		if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9')
+			files = lappend(files, pstrdup(entry->d_name));
+	FreeDir(directory);
+	return files;
+}
+
+static bool
+has_file(List *files, Oid oid)
+{
+	ListCell   *cell;
+
+	foreach(cell, files)
+		if (strtoul(lfirst(cell), NULL, 10) == oid)
+		return true;
+	return false;
+}
+
+/*
+ * Read pg_database.  Databases that do not accept connections are visited
+ * only if they have a queue, from the time when they did.
+ */
+static void
+read_databases(List *files)
+{
+	Relation	relation = table_open(DatabaseRelationId, AccessShareLock);
+	TableScanDesc scan = table_beginscan_catalog(relation, 0, NULL);
+	HeapTuple	tuple;
+
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database row = (Form_pg_database) GETSTRUCT(tuple);
+		Known	   *known = find_known(row->oid);
+
+		if (known == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(launcher_context);
+
+			known = palloc0(sizeof(Known));
+			known->oid = row->oid;
+			known->to_visit = row->datallowconn || has_file(files, row->oid);
+			databases = lappend(databases, known);
+			MemoryContextSwitchTo(old);
+		}
+		known->exists = true;
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+}
+
+static void
+forget_files(List *files)
+{
+	ListCell   *cell;
+
+	foreach(cell, files)
+	{
+		const char *name = lfirst(cell);
+		char	   *path;
+
+		if (find_known(strtoul(name, NULL, 10)) != NULL)
+			continue;
+		path = psprintf("%s/%s", QUEUE_DIRECTORY, name);
+		if (unlink(path) != 0 && errno != ENOENT)
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("could not remove file \"%s\": %m", path)));
+	}
+}
+
+/*
+ * Find out what databases there are, and clean up after those that are gone.
+ * Files and entries are listed before the catalog is read: a database that
+ * has one existed then, so it is found, or it was dropped.
+ */
+static void
+scan_databases(void)
+{
+	MemoryContext old = CurrentMemoryContext;
+	List	   *files;
+	List	   *entries = NIL;
+	SharedDatabase *entry;
+	ListCell   *cell;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	files = list_files();
+	for (int i = 0; (entry = shared_entry(i)) != NULL; i++)
+		if (OidIsValid(entry->oid))
+			entries = lappend(entries, entry);
+	foreach(cell, databases)
+		((Known *) lfirst(cell))->exists = false;
+	read_databases(files);
+
+	foreach(cell, databases)
+	{
+		Known	   *known = lfirst(cell);
+
+		if (known->exists)
+			continue;
+		databases = foreach_delete_current(databases, cell);
+		pfree(known);
+	}
+	foreach(cell, entries)
+	{
+		entry = lfirst(cell);
+		if (find_known(entry->oid) == NULL)
+			shared_forget(entry);
+		else
+		{
+			/* what nobody has told us of, as of a prepared transaction */
+			pg_atomic_write_u32(&entry->inbox_filled, 1);
+			pg_atomic_write_u32(&entry->flush_wanted, 1);
+		}
+	}
+	forget_files(files);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(old);
+}
+
+/* --- starting workers --------------------------------------------------- */
+
+/*
+ * Is the worker there?  If it has ended with work left, the next one waits a
+ * while, longer each time.
+ */
+static bool
+is_running(Run *run, bool wanted, TimestampTz now)
+{
+	pid_t		pid;
+
+	if (run->handle == NULL)
+		return false;
+	if (GetBackgroundWorkerPid(run->handle, &pid) != BGWH_STOPPED)
+		return true;
+	pfree(run->handle);
+	run->handle = NULL;
+	if (wanted && !TimestampDifferenceExceeds(run->started, now, HEALTHY_RUN))
+	{
+		run->backoff = Min(Max(1000, 2 * run->backoff), MAX_BACKOFF);
+		run->not_before = TimestampTzPlusMilliseconds(now, run->backoff);
+	}
+	else
+		run->backoff = 0;
+	return false;
+}
+
+static void
+start(Known *known, SharedWorker kind, TimestampTz now)
+{
+	Run		   *run = &known->runs[kind];
+	MemoryContext old = MemoryContextSwitchTo(launcher_context);
+
+	if (worker_start(known->oid, kind, &run->handle))
+	{
+		run->started = now;
+		start_failed = false;
+	}
+	else
+	{
+		run->handle = NULL;
+		run->not_before = TimestampTzPlusMilliseconds(now, 1000);
+		if (!start_failed)
+			ereport(LOG,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("could not start a background worker for meter"),
+					 errhint("Increase max_worker_processes. Events wait in the queue meanwhile.")));
+		start_failed = true;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+sooner(TimestampTz *wake, TimestampTz when)
+{
+	if (when < *wake)
+		*wake = when;
+}
+
+/*
+ * Start a worker of that kind if it is wanted, is not there and may be.
+ */
+static void
+consider(Known *known, SharedWorker kind, bool wanted, TimestampTz now,
+		 TimestampTz *wake)
+{
+	Run		   *run = &known->runs[kind];
+
+	if (is_running(run, wanted, now) || !wanted)
+		return;
+	if (run->not_before > now)
+		sooner(wake, run->not_before);
+	else
+		start(known, kind, now);
+}
+
+/*
+ * When the database's roller is due: when there are events to roll up, but not
+ * sooner than meter.rollup_interval after the last time, or once a day.
+ */
+static bool
+roller_due(Known *known, SharedDatabase *entry, TimestampTz now,
+		   TimestampTz *wake)
+{
+	TimestampTz due;
+
+	LWLockAcquire(entry->lock, LW_SHARED);
+	due = TimestampTzPlusMilliseconds(entry->counters.maintained_at,
+									  MAINTAIN_INTERVAL);
+	LWLockRelease(entry->lock);
+	if (pg_atomic_read_u32(&entry->rollup_wanted) != 0)
+		due = Min(due, TimestampTzPlusMilliseconds(known->runs[SHARED_ROLLER].started,
+												   setting_rollup_interval * INT64CONST(1000)));
+	if (due <= now)
+		return true;
+	sooner(wake, due);
+	return false;
+}
+
+/*
+ * Start what is to be started; returns when to look again.
+ */
+static TimestampTz
+consider_databases(TimestampTz now, TimestampTz wake)
+{
+	SharedWorker visitor = setting_flush_interval > 0 ? SHARED_FLUSHER : SHARED_ROLLER;
+	bool		visiting = false;
+	ListCell   *cell;
+
+	if (setting_flush_interval == 0 && setting_rollup_interval == 0)
+		return wake;
+	foreach(cell, databases)
+	{
+		Known	   *known = lfirst(cell);
+		SharedDatabase *entry = find_entry(known->oid);
+
+		if (entry != NULL)
+		{
+			known->to_visit = false;
+			consider(known, SHARED_FLUSHER,
+					 setting_flush_interval > 0 &&
+					 pg_atomic_read_u32(&entry->flush_wanted) != 0, now, &wake);
+			consider(known, SHARED_ROLLER,
+					 setting_rollup_interval > 0 &&
+					 roller_due(known, entry, now, &wake), now, &wake);
+		}
+		else if (is_running(&known->runs[visitor], false, now))
+			visiting = true;
+	}
+
+	/* one visit at a time; its end wakes us */
+	foreach(cell, databases)
+	{
+		Known	   *known = lfirst(cell);
+
+		if (visiting || !known->to_visit)
+			continue;
+		known->to_visit = false;
+		visiting = true;
+		start(known, visitor, now);
+		if (known->runs[visitor].handle == NULL)
+		{
+			known->to_visit = true;
+			sooner(&wake, known->runs[visitor].not_before);
+		}
+	}
+	return wake;
+}
+
+/* --- the process -------------------------------------------------------- */
+
+static void
+launcher_gone(int code, Datum arg)
+{
+	shared_set_launcher(NULL);
+}
+
+void
+meter_launcher_main(Datum arg)
+{
+	TimestampTz next_scan = 0;
+	uint32		wait_event;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	before_shmem_exit(launcher_gone, (Datum) 0);
+	shared_set_launcher(MyLatch);
+	queue_make_directory();
+	launcher_context = AllocSetContextCreate(TopMemoryContext, "meter launcher",
+											 ALLOCSET_DEFAULT_SIZES);
+	wait_event = compat_wait_event("MeterLauncher");
+
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz wake;
+
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (now >= next_scan)
+		{
+			pgstat_report_activity(STATE_RUNNING, "looking at databases");
+			scan_databases();
+			pgstat_report_activity(STATE_IDLE, NULL);
+			next_scan = TimestampTzPlusMilliseconds(now, SCAN_INTERVAL);
+		}
+		wake = consider_databases(now, next_scan);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wake)),
+						 wait_event);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+
+	/* not 0, so that it is started again if it is not the server that stops */
+	proc_exit(1);
+}
+
+/*
+ * While the server preloads the library.
+ */
+void
+launcher_init(void)
+{
+	BackgroundWorker worker;
+
+	if (IsBinaryUpgrade)
+		return;
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_name, "meter launcher", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "meter launcher", sizeof(worker.bgw_type));
+	strlcpy(worker.bgw_library_name, "meter", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "meter_launcher_main",
+			sizeof(worker.bgw_function_name));
+	RegisterBackgroundWorker(&worker);
+}

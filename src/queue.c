@@ -1,0 +1,504 @@
+/*
+ * queue.c
+ *		The queue of events between meter_track() and the log.
+ *
+ * Each database has a ring (core/ring.h) in a file named after it in
+ * pg_meter.  The first process that needs it after the server's start opens
+ * it, which salvages whatever an accident has left; all others attach to it.
+ *
+ * A record is a row of meter.event as a composite datum, formed in the ring.
+ * The type's OID tells rows of an extension that was dropped since, which are
+ * discarded, from those of the one that is there now.
+ *
+ * How far a flush has come is written to meter.queue_position in the flush's
+ * transaction, and space is released after it has committed.  So what the
+ * table says is drained is in the log, and what it does not say is not,
+ * whenever the server dies and whichever copy of the file is found then.
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "common/file_perm.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "event_row.h"
+#include "owner.h"
+#include "queue.h"
+#include "setting.h"
+#include "shared.h"
+
+/* Of a row of meter.event, which always has nulls or room for them. */
+#define ROW_HEADER MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(EVENT_COLUMNS))
+
+/* This process's view of its database's ring. */
+static Ring ring;
+
+/* The row type of meter.event. */
+static Oid	row_relation = InvalidOid;
+static Oid	row_type = InvalidOid;
+static TupleDesc row_desc = NULL;
+
+/* --- the row type ------------------------------------------------------- */
+
+static void
+row_forget(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == row_relation)
+		row_relation = InvalidOid;
+}
+
+static void
+row_lookup(void)
+{
+	Relation	event;
+	MemoryContext old;
+
+	if (OidIsValid(row_relation))
+		return;
+	event = table_open(owner_relation("event"), AccessShareLock);
+	event_row_check(RelationGetDescr(event));
+	if (row_desc != NULL)
+		FreeTupleDesc(row_desc);
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	row_desc = CreateTupleDescCopy(RelationGetDescr(event));
+	MemoryContextSwitchTo(old);
+	row_type = event->rd_rel->reltype;
+	row_relation = RelationGetRelid(event);
+	table_close(event, AccessShareLock);
+}
+
+TupleDesc
+queue_row_desc(void)
+{
+	row_lookup();
+	return row_desc;
+}
+
+/* --- the file ----------------------------------------------------------- */
+
+void
+queue_make_directory(void)
+{
+	if (MakePGDirectory(QUEUE_DIRECTORY) != 0 && errno != EEXIST)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create directory \"%s\": %m",
+						QUEUE_DIRECTORY)));
+}
+
+/*
+ * The queue's file, relative to the data directory, where all processes are.
+ */
+char *
+queue_path(Oid database)
+{
+	return psprintf("%s/%u", QUEUE_DIRECTORY, database);
+}
+
+static bool
+file_exists(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0;
+}
+
+/*
+ * Open the ring, or attach to it if somebody else has since the server's
+ * start.  Without create a file that is not there is not made.
+ */
+static bool
+queue_open(SharedDatabase *database, bool create)
+{
+	RingReport *report;
+	char	   *path;
+	uint64		epoch;
+	bool		first;
+	bool		done;
+
+	if (ring.header != NULL)
+		return true;
+	path = queue_path(MyDatabaseId);
+	if (!create && !file_exists(path))
+		return false;
+	report = palloc(sizeof(RingReport));
+	if (!pg_strong_random(&epoch, sizeof(epoch)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+
+	LWLockAcquire(database->lock, LW_EXCLUSIVE);
+	first = !database->queue_open;
+	if (first)
+	{
+		queue_make_directory();
+		done = ring_open(&ring, path, (uint64) setting_queue_size * 1024,
+						 GetSystemIdentifier(), epoch, report);
+		database->queue_open = done;
+		if (done)
+			database->counters.lost_bytes += report->lost;
+	}
+	else
+		done = ring_attach(&ring, path, GetSystemIdentifier(), report);
+	LWLockRelease(database->lock);
+
+	if (!done)
+	{
+		errno = report->error;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open the queue of events"),
+				 errdetail_internal("%s", report->message),
+				 errhint("With meter.durability set to commit, events are tracked without it.")));
+	}
+	if (first)
+		ereport(report->outcome == RING_CREATED ||
+				(report->outcome == RING_REOPENED && report->records == 0) ? DEBUG1 : LOG,
+				(errmsg_internal("%s", report->message)));
+	pfree(report);
+	pfree(path);
+	return true;
+}
+
+/* --- writing ------------------------------------------------------------ */
+
+/*
+ * Form the row in the ring.  False if there is no room.
+ */
+static bool
+put_row(SharedDatabase *database, Datum *values, bool *isnull, Size data_size,
+		bool *urgent)
+{
+	HeapTupleHeader row;
+	Size		size = ROW_HEADER + data_size;
+
+	LWLockAcquire(database->lock, LW_EXCLUSIVE);
+	row = ring_reserve(&ring, size);
+	if (row == NULL)
+	{
+		LWLockRelease(database->lock);
+		return false;
+	}
+
+	/* whoever reads a row takes the bytes between its columns for zero */
+	memset(row, 0, size);
+	HeapTupleHeaderSetDatumLength(row, size);
+	HeapTupleHeaderSetTypeId(row, row_type);
+	HeapTupleHeaderSetTypMod(row, -1);
+	ItemPointerSetInvalid(&row->t_ctid);
+	HeapTupleHeaderSetNatts(row, EVENT_COLUMNS);
+	row->t_hoff = ROW_HEADER;
+	heap_fill_tuple(row_desc, values, isnull, (char *) row + ROW_HEADER,
+					data_size, &row->t_infomask, row->t_bits);
+	(void) ring_publish(&ring, size);
+	database->counters.queued++;
+	if (ring_used(&ring) > ring_capacity(&ring) / 4)
+		*urgent = true;
+	LWLockRelease(database->lock);
+	return true;
+}
+
+static uint32
+queue_full_event(void)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = compat_wait_event("MeterQueueFull");
+	return event;
+}
+
+/*
+ * Wait for room in the queue, for at most meter.queue_timeout.
+ */
+static bool
+put_row_patiently(SharedDatabase *database, Datum *values, bool *isnull,
+				  Size data_size, bool *urgent)
+{
+	TimestampTz deadline;
+	long		timeout;
+	bool		done;
+
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										   setting_queue_timeout);
+	ConditionVariablePrepareToSleep(&database->released);
+	while (!(done = put_row(database, values, isnull, data_size, urgent)))
+	{
+		shared_want_flush(database);
+		shared_wake_flusher(database);
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+												  deadline);
+		if (timeout <= 0)
+			break;
+		(void) ConditionVariableTimedSleep(&database->released, timeout,
+										   queue_full_event());
+	}
+	ConditionVariableCancelSleep();
+	return done;
+}
+
+/*
+ * Put a checked event into the queue.  False if it stays full for
+ * meter.queue_timeout.  Once this returns true the event will get into the
+ * log, whatever becomes of the caller, his transaction or the server.
+ */
+bool
+queue_put(const Event *event)
+{
+	SharedDatabase *database = shared_database(true);
+	Datum		values[EVENT_COLUMNS];
+	bool		isnull[EVENT_COLUMNS];
+	Size		data_size;
+	bool		urgent = false;
+
+	if (database == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many databases use meter"),
+				 errdetail("There is shared memory for the queues of %d.",
+						   setting_max_databases),
+				 errhint("Increase meter.max_databases and restart the server, or set meter.durability to commit in this database.")));
+	row_lookup();
+	(void) queue_open(database, true);
+	event_row_fill(values, isnull, event,
+				   event->new_metric ? QUEUE_NEW_METRIC : 0);
+	data_size = heap_compute_data_size(row_desc, values, isnull);
+
+	if (setting_flush_cost_threshold >= 0 && event->cost != NULL)
+		urgent = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+													NumericGetDatum(event->cost))) >
+			setting_flush_cost_threshold;
+
+	if (!put_row(database, values, isnull, data_size, &urgent) &&
+		!put_row_patiently(database, values, isnull, data_size, &urgent))
+	{
+		LWLockAcquire(database->lock, LW_EXCLUSIVE);
+		database->counters.fallbacks++;
+		LWLockRelease(database->lock);
+		return false;
+	}
+	shared_want_flush(database);
+	if (urgent)
+		shared_wake_flusher(database);
+	return true;
+}
+
+/* --- looking ------------------------------------------------------------ */
+
+/*
+ * What waits in the queue; false if this database has none.
+ */
+bool
+queue_state(QueueState *state)
+{
+	SharedDatabase *database = shared_database(false);
+	const void *payload;
+	size_t		length;
+
+	if (database == NULL || !queue_open(database, false))
+		return false;
+
+	/* without writers, what is released meanwhile is not overwritten */
+	LWLockAcquire(database->lock, LW_SHARED);
+	state->bytes = ring_used(&ring);
+	state->capacity = ring_capacity(&ring);
+	state->oldest = 0;
+	if (ring_peek(&ring, &payload, &length) && length >= ROW_HEADER)
+		state->oldest = event_row_received_at((HeapTupleHeader) payload);
+	LWLockRelease(database->lock);
+	return true;
+}
+
+/*
+ * Is there anything to flush?
+ */
+bool
+queue_waiting(void)
+{
+	SharedDatabase *database = shared_database(false);
+
+	return database != NULL && queue_open(database, false) &&
+		ring_used(&ring) > 0;
+}
+
+/* --- reading ------------------------------------------------------------ */
+
+/*
+ * Where the flushes before have come to, in each epoch of the ring.  What
+ * they have committed counts, whatever the transaction's snapshot: the lock
+ * of the log's writer is held.
+ */
+static void
+read_drained(QueueReader *reader)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext context = CurrentMemoryContext;
+
+	owner_plan(&plan, "SELECT position FROM meter.queue_position WHERE epoch = $1",
+			   1, INT8OID);
+	for (uint32 i = 0; i < ring.n_epochs; i++)
+	{
+		Datum		epoch = Int64GetDatum((int64) ring.epoch[i].epoch);
+		bool		isnull;
+
+		reader->drained[i] = 0;
+		if (SPI_execute_snapshot(plan, &epoch, NULL, GetLatestSnapshot(),
+								 InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not read meter.queue_position");
+		if (SPI_processed > 0)
+			reader->drained[i] = (uint64)
+				DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+											SPI_tuptable->tupdesc, 1, &isnull));
+		SPI_freetuptable(SPI_tuptable);
+	}
+	MemoryContextSwitchTo(context); /* SPI has left its own */
+}
+
+/*
+ * Begin to read what waits now.  As the log's only writer, within an owner
+ * scope.  False if there is nothing.
+ */
+bool
+queue_read_begin(QueueReader *reader)
+{
+	SharedDatabase *database = shared_database(false);
+
+	memset(reader, 0, sizeof(*reader));
+	if (database == NULL || !queue_open(database, false))
+		return false;
+	reader->start = reader->position = ring_read_position(&ring);
+	reader->end = ring_write_position(&ring);
+	if (reader->start == reader->end)
+		return false;
+	row_lookup();
+	reader->row_type = row_type;
+	read_drained(reader);
+	return true;
+}
+
+static bool
+is_drained(const QueueReader *reader, uint64 position)
+{
+	uint64		epoch = ring_epoch(&ring, position);
+
+	for (uint32 i = 0; i < ring.n_epochs; i++)
+		if (ring.epoch[i].epoch == epoch)
+			return position <= reader->drained[i];
+	return false;
+}
+
+/*
+ * The next row, or NULL at the end.  It is in the ring, where it stays until
+ * the space is released.
+ */
+HeapTupleHeader
+queue_read(QueueReader *reader)
+{
+	while (reader->position < reader->end)
+	{
+		uint64		before = reader->position;
+		const void *payload;
+		size_t		length;
+
+		CHECK_FOR_INTERRUPTS();
+		switch (ring_next(&ring, &reader->position, &payload, &length))
+		{
+			case RING_END:
+				return NULL;
+			case RING_CORRUPT:
+				reader->lost_bytes += reader->position - before;
+				ereport(LOG,
+						(errcode(ERRCODE_DATA_CORRUPTED),
+						 errmsg("queue of events is damaged: skipped " UINT64_FORMAT " bytes",
+								reader->position - before)));
+				break;
+			case RING_RECORD:
+				{
+					HeapTupleHeader row = (HeapTupleHeader) payload;
+
+					if (is_drained(reader, reader->position))
+						break;
+					if (length < ROW_HEADER ||
+						HeapTupleHeaderGetDatumLength(row) != length ||
+						HeapTupleHeaderGetTypeId(row) != reader->row_type)
+					{
+						reader->discarded++;
+						break;
+					}
+					return row;
+				}
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Write down how far the reader has come, in the current transaction, which
+ * has to be on disk when the space is released.
+ */
+void
+queue_read_end(QueueReader *reader)
+{
+	static SPIPlanPtr plan = NULL;
+
+	if (reader->position == reader->start)
+		return;
+	if (reader->discarded > 0)
+		ereport(LOG,
+				(errmsg("discarded " UINT64_FORMAT " queued events of an extension that was dropped",
+						reader->discarded)));
+	owner_plan(&plan,
+			   "INSERT INTO meter.queue_position (epoch, position, moved_at) VALUES ($1, $2, $3) "
+			   "ON CONFLICT (epoch) DO UPDATE "
+			   "SET position = EXCLUDED.position, moved_at = EXCLUDED.moved_at",
+			   3, INT8OID, INT8OID, TIMESTAMPTZOID);
+	for (uint32 i = 0; i < ring.n_epochs; i++)
+	{
+		uint64		position = reader->position;
+		Datum		args[3];
+
+		if (i + 1 < ring.n_epochs && position > ring.epoch[i + 1].start)
+			position = ring.epoch[i + 1].start;
+		if (position <= ring.epoch[i].start || position <= reader->start)
+			continue;
+		args[0] = Int64GetDatum((int64) ring.epoch[i].epoch);
+		args[1] = Int64GetDatum((int64) position);
+		args[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+		if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_INSERT)
+			elog(ERROR, "could not write meter.queue_position");
+	}
+	ForceSyncCommit();
+}
+
+/*
+ * Give the space up to a position back, whose flush has committed.
+ */
+void
+queue_release(uint64 position)
+{
+	SharedDatabase *database = shared_database(false);
+
+	/* not if a later flush was faster */
+	if (position > ring_read_position(&ring) &&
+		ring_release(&ring, position))
+		ConditionVariableBroadcast(&database->released);
+}
+
+void
+queue_init(void)
+{
+	CacheRegisterRelcacheCallback(row_forget, (Datum) 0);
+}

@@ -1,0 +1,442 @@
+/*
+ * worker.c
+ *		The background processes that work in a database.
+ *
+ * The flusher moves waiting events into the log; the roller rolls the log up
+ * and makes and drops partitions.  They are two, so that a long rollup lets no
+ * queue fill up.  Each ends when it has had nothing to do for a second, or
+ * when the extension is not there.  What fails is logged, shown in meter.stats
+ * and tried again, after a pause that grows.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "flush.h"
+#include "queue.h"
+#include "setting.h"
+#include "shared.h"
+#include "worker.h"
+
+/* A flusher without work stays so long (ms). */
+#define LINGER 1000
+
+/* Longest pause, in ms, after an error. */
+#define MAX_BACKOFF (30 * 1000)
+
+/* How long to wait for a lock that somebody holds; it is tried again later. */
+#define LOCK_TIMEOUT "10s"
+
+/* What a piece of work finds out. */
+typedef struct Work
+{
+	bool		installed;		/* the extension is there */
+	bool		with_inbox;
+	FlushResult flushed;
+	int64		rolled_up;
+} Work;
+
+static const char *const worker_names[] = {
+	[SHARED_FLUSHER] = "meter flusher",
+	[SHARED_ROLLER] = "meter roller",
+};
+
+static SharedWorker my_kind;
+static SharedDatabase *my_entry = NULL;
+
+PGDLLEXPORT void meter_worker_main(Datum arg);
+
+/*
+ * Start a worker for a database; false if there are too many.  The launcher
+ * is told when it has started and ended.
+ */
+bool
+worker_start(Oid database, SharedWorker kind, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION | COMPAT_BGWORKER_INTERRUPTIBLE;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_name, worker_names[kind], sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, worker_names[kind], sizeof(worker.bgw_type));
+	strlcpy(worker.bgw_library_name, "meter", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "meter_worker_main",
+			sizeof(worker.bgw_function_name));
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_extra[0] = (char) kind;
+	worker.bgw_notify_pid = MyProcPid;
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/* --- pieces of work ----------------------------------------------------- */
+
+static void
+remember_error(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	ErrorData  *edata = CopyErrorData();
+
+	MemoryContextSwitchTo(old);
+	if (my_entry != NULL)
+	{
+		LWLockAcquire(my_entry->lock, LW_EXCLUSIVE);
+		my_entry->counters.errors++;
+		my_entry->counters.error_at = GetCurrentTimestamp();
+		strlcpy(my_entry->counters.error, edata->message, SHARED_MAX_ERROR);
+		LWLockRelease(my_entry->lock);
+	}
+	FreeErrorData(edata);
+}
+
+/*
+ * Do a piece of work in a transaction of its own; false if it has failed,
+ * which is then logged.
+ */
+static bool
+do_work(void (*piece) (Work *), Work *work, const char *activity)
+{
+	volatile bool done = false;
+
+	pgstat_report_activity(STATE_RUNNING, activity);
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		work->installed = OidIsValid(get_extension_oid("meter", true));
+		if (work->installed)
+			piece(work);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		LWLockReleaseAll();
+		remember_error();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	pgstat_report_stat(!done);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return done;
+}
+
+static void
+flush_piece(Work *work)
+{
+	flush_waiting(work->with_inbox, &work->flushed);
+}
+
+/*
+ * Does pg_cron, in this database, call that function?
+ */
+static bool
+is_scheduled(const char *function)
+{
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(function);
+	bool		isnull;
+
+	if (!OidIsValid(get_extension_oid("pg_cron", true)))
+		return false;
+	if (SPI_execute_with_args("SELECT EXISTS (SELECT FROM cron.job "
+							  "WHERE active AND database OPERATOR(pg_catalog.=) pg_catalog.current_database() "
+							  "AND pg_catalog.strpos(command, $1) OPERATOR(pg_catalog.>) 0)",
+							  1, &type, &value, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read cron.job");
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+									  SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * Call one of our functions, in whatever schema they are, unless pg_cron
+ * does; the number it returns, or 0.
+ */
+static int64
+call_unless_scheduled(const char *function)
+{
+	int64		result = 0;
+	bool		isnull;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (!is_scheduled(function))
+	{
+		char	   *schema;
+
+		if (SPI_execute("SELECT extnamespace::pg_catalog.regnamespace::text "
+						"FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'meter'",
+						true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+			elog(ERROR, "could not read pg_extension");
+		schema = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		if (SPI_execute(psprintf("SELECT * FROM %s.%s)", schema, function),
+						false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not call %s)", function);
+		if (SPI_processed > 0 &&
+			SPI_gettypeid(SPI_tuptable->tupdesc, 1) == INT8OID)
+			result = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+												 SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	SPI_finish();
+	return result;
+}
+
+static void
+rollup_piece(Work *work)
+{
+	work->rolled_up = call_unless_scheduled("meter_rollup(");
+}
+
+static void
+maintain_piece(Work *work)
+{
+	(void) call_unless_scheduled("meter_maintain(");
+}
+
+/* --- the flusher -------------------------------------------------------- */
+
+/*
+ * Wait for ms, or until something is urgent.
+ */
+static void
+worker_sleep(long ms)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = compat_wait_event("MeterWorker");
+	if (!ShutdownRequestPending &&
+		pg_atomic_read_u32(&my_entry->flush_urgent) == 0)
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 ms, event);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/*
+ * Is there anything for the flusher?  Opening the queue may fail.
+ */
+static void
+look_piece(Work *work)
+{
+	work->with_inbox = queue_waiting();
+}
+
+static void
+run_flusher(void)
+{
+	TimestampTz idle_since = GetCurrentTimestamp();
+	TimestampTz inbox_not_before = 0;
+	int			backoff = 0;
+	int			inbox_backoff = 0;
+
+	pg_atomic_write_u32(&my_entry->flush_wanted, 1);
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		Work		work = {0};
+		bool		stopping = ShutdownRequestPending;
+		bool		queued = false;
+		bool		done;
+
+		pg_atomic_write_u32(&my_entry->flush_urgent, 0);
+		done = do_work(look_piece, &work, "looking at the queue of events");
+		queued = work.with_inbox;
+		work.with_inbox = false;
+		if (now >= inbox_not_before || stopping)
+			work.with_inbox = pg_atomic_exchange_u32(&my_entry->inbox_filled, 0) != 0;
+
+		if (done && work.installed && (queued || work.with_inbox))
+		{
+			idle_since = now;
+			done = do_work(flush_piece, &work, "flushing events into the log");
+			if (work.with_inbox && (!done || work.flushed.left > 0))
+			{
+				pg_atomic_write_u32(&my_entry->inbox_filled, 1);
+				inbox_backoff = Min(Max(1000, 2 * inbox_backoff), MAX_BACKOFF);
+				inbox_not_before = TimestampTzPlusMilliseconds(now, inbox_backoff);
+			}
+			else if (work.with_inbox)
+				inbox_backoff = 0;
+		}
+		if (stopping)
+			break;
+		if (!done)
+		{
+			/* a pause, even if somebody is in a hurry */
+			backoff = Min(Max(200, 2 * backoff), MAX_BACKOFF);
+			for (TimestampTz end = TimestampTzPlusMilliseconds(now, backoff);
+				 !ShutdownRequestPending && GetCurrentTimestamp() < end;)
+			{
+				pg_atomic_write_u32(&my_entry->flush_urgent, 0);
+				worker_sleep(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end));
+			}
+			continue;
+		}
+		backoff = 0;
+		if (!work.installed || setting_flush_interval == 0 ||
+			(!queued && inbox_backoff == 0 &&
+			 TimestampDifferenceExceeds(idle_since, now, LINGER)))
+		{
+			pg_atomic_write_u32(&my_entry->flush_wanted, 0);
+			pg_memory_barrier();
+			if (!work.installed || setting_flush_interval == 0 ||
+				(!queue_waiting() &&
+				 pg_atomic_read_u32(&my_entry->inbox_filled) == 0))
+				break;
+			/* somebody was faster, and may have seen us here still */
+			pg_atomic_write_u32(&my_entry->flush_wanted, 1);
+			continue;
+		}
+		worker_sleep(setting_flush_interval);
+	}
+}
+
+/* --- the roller --------------------------------------------------------- */
+
+static void
+run_roller(void)
+{
+	Work		work = {0};
+	TimestampTz maintained_at;
+
+	LWLockAcquire(my_entry->lock, LW_SHARED);
+	maintained_at = my_entry->counters.maintained_at;
+	LWLockRelease(my_entry->lock);
+	if (pg_atomic_exchange_u32(&my_entry->rollup_wanted, 0) != 0)
+	{
+		if (!do_work(rollup_piece, &work, "rolling events up"))
+			pg_atomic_write_u32(&my_entry->rollup_wanted, 1);
+		else if (work.installed)
+		{
+			LWLockAcquire(my_entry->lock, LW_EXCLUSIVE);
+			my_entry->counters.rollups++;
+			my_entry->counters.rolled_up_at = GetCurrentTimestamp();
+			LWLockRelease(my_entry->lock);
+		}
+	}
+	if (TimestampDifferenceExceeds(maintained_at, GetCurrentTimestamp(),
+								   12 * 3600 * 1000))
+	{
+		(void) do_work(maintain_piece, &work, "making and dropping partitions");
+
+		/* also if it has failed, which is tried again tomorrow */
+		LWLockAcquire(my_entry->lock, LW_EXCLUSIVE);
+		my_entry->counters.maintained_at = GetCurrentTimestamp();
+		LWLockRelease(my_entry->lock);
+	}
+}
+
+/* --- the process -------------------------------------------------------- */
+
+static void
+worker_gone(int code, Datum arg)
+{
+	SpinLockAcquire(&my_entry->mutex);
+	my_entry->pid[my_kind] = 0;
+	my_entry->latch[my_kind] = NULL;
+	SpinLockRelease(&my_entry->mutex);
+	shared_wake_launcher();
+}
+
+/*
+ * Be the database's one worker of this kind; false if there is one.
+ */
+static bool
+worker_register(void)
+{
+	bool		first;
+
+	SpinLockAcquire(&my_entry->mutex);
+	first = my_entry->pid[my_kind] == 0;
+	if (first)
+	{
+		my_entry->pid[my_kind] = MyProcPid;
+		my_entry->latch[my_kind] = MyLatch;
+	}
+	SpinLockRelease(&my_entry->mutex);
+	if (first)
+		before_shmem_exit(worker_gone, (Datum) 0);
+	return first;
+}
+
+static void
+set_for_process(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+static void
+nothing_piece(Work *work)
+{
+}
+
+void
+meter_worker_main(Datum arg)
+{
+	Work		work = {0};
+
+	my_kind = (SharedWorker) MyBgworkerEntry->bgw_extra[0];
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+
+	/* the flusher finishes its work, others can be interrupted */
+	if (my_kind == SHARED_FLUSHER)
+		pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	else
+		pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid,
+											  BGWORKER_BYPASS_ALLOWCONN);
+	set_for_process("search_path", "pg_catalog, pg_temp");
+	set_for_process("lock_timeout", LOCK_TIMEOUT);
+	set_for_process("statement_timeout", "0");
+	set_for_process("idle_in_transaction_session_timeout", "0");
+	set_for_process("default_transaction_isolation", "read committed");
+	set_for_process("default_transaction_read_only", "off");
+
+	/* an entry is made where the extension is; elsewhere none is wanted */
+	if (!do_work(nothing_piece, &work, "looking for the extension"))
+		proc_exit(1);
+	my_entry = shared_database(work.installed);
+	if (!work.installed && my_entry != NULL)
+	{
+		pg_atomic_write_u32(&my_entry->flush_wanted, 0);
+		pg_atomic_write_u32(&my_entry->rollup_wanted, 0);
+		LWLockAcquire(my_entry->lock, LW_EXCLUSIVE);
+		my_entry->counters.maintained_at = GetCurrentTimestamp();
+		LWLockRelease(my_entry->lock);
+	}
+	if (!work.installed || my_entry == NULL || !worker_register())
+		proc_exit(0);
+	if (my_kind == SHARED_FLUSHER)
+		run_flusher();
+	else
+		run_roller();
+	proc_exit(0);
+}
