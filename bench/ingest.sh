@@ -56,26 +56,12 @@ batch_calls "'{}'" | as_user tee "$files/batch.sql" >/dev/null
 batch_calls "jsonb_build_object('idempotency_key', 'key-' || md5(request_id))" |
 	as_user tee "$files/batch_keys.sql" >/dev/null
 
-# single.sql, 1 000 calls in a transaction or one: statement FILE CALLS SQL
-statement()
-{
-	{
-		printf '%s\n' '\set tenant random(1, 500)' '\set person random(1, 10)' '\set latency random(1, 500)'
-		[ "$2" -eq 1 ] || say 'BEGIN;'
-		local i
-		for ((i = 0; i < $2; i++)); do
-			say "$3"
-		done
-		[ "$2" -eq 1 ] || say 'COMMIT;'
-	} | as_user tee "$files/$1" >/dev/null
-}
-
-track="SELECT meter_track('tenant-' || :tenant::text, service => 'api', endpoint => '/v1/servers', method => 'GET', status => 200, latency_ms => :latency, user_id => 'user-' || :person::text);"
+track="SELECT meter_track($pgbench_event);"
 insert="INSERT INTO bench.bare (tenant, service, endpoint, method, status, latency_ms, user_id) VALUES ('tenant-' || :tenant::text, 'api', '/v1/servers', 'GET', 200, :latency, 'user-' || :person::text);"
-statement track_1.sql 1 "$track"
-statement track_1000.sql 1000 "$track"
-statement insert_1.sql 1 "$insert"
-statement insert_1000.sql 1000 "$insert"
+statement "$files/track_1.sql" 1 "$track"
+statement "$files/track_1000.sql" 1000 "$track"
+statement "$files/insert_1.sql" 1 "$insert"
+statement "$files/insert_1000.sql" 1000 "$insert"
 
 # single VARIANT ROUND FILE TRANSACTIONS: seconds for that many of one client
 single()

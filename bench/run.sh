@@ -9,7 +9,7 @@
 # count.
 #
 #	SCALE=small		a fiftieth of the data, to see that the scripts work
-#	FIGURES=...		only these (rollup month ingest)
+#	FIGURES=...		only these (rollup month ingest track)
 #	ROUNDS=n		rounds that count, 3 unless given
 #	TMPDIR			where the server's data go; allow 20 GB
 #
@@ -19,7 +19,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../test/env.sh"
 
 bench=$top/bench
-figures=${FIGURES:-rollup month ingest}
+figures=${FIGURES:-rollup month ingest track}
 exec </dev/null
 
 # shellcheck disable=SC2034		# for the figures' scripts
@@ -30,10 +30,15 @@ case ${SCALE:-full} in
 esac
 rounds=${ROUNDS:-3}
 
-# The server's settings; all others are PostgreSQL's own.
+# The server's settings; all others are PostgreSQL's own.  Events go straight
+# to meter.inbox and nothing works in the background, so that a figure measures
+# what it calls and no more; track changes that for itself.
 server_settings()
 {
 	say "shared_preload_libraries = 'meter'"
+	say "meter.durability = commit"
+	say "meter.flush_interval = 0"
+	say "meter.rollup_interval = 0"
 	say "shared_buffers = 1GB"
 	say "max_wal_size = 8GB"
 }
@@ -91,13 +96,33 @@ measure()
 	SQL
 }
 
-# record VARIANT ROUND SECONDS: what was timed by other means
+# record VARIANT ROUND SECONDS [CPU]: what was timed by other means
 record()
 {
-	sql -v figure="$figure" -v variant="$1" -v round="$2" -v seconds="$3" -f - <<-'SQL'
-		INSERT INTO bench.result (figure, variant, round, seconds)
-		VALUES (:'figure', :'variant', :round, :seconds);
+	sql -v figure="$figure" -v variant="$1" -v round="$2" -v seconds="$3" -v cpu="${4:-NULL}" -f - <<-'SQL'
+		INSERT INTO bench.result (figure, variant, round, seconds, cpu)
+		VALUES (:'figure', :'variant', :round, :seconds, :cpu);
 	SQL
+}
+
+# An event, as pgbench sends it: arguments of meter_track().  Its variables are
+# those that statement sets.
+# shellcheck disable=SC2034		# for the figures' scripts
+pgbench_event="'tenant-' || :tenant::text, service => 'api', endpoint => '/v1/servers', method => 'GET', status => 200, latency_ms => :latency, user_id => 'user-' || :person::text"
+
+# statement FILE CALLS SQL: a script for pgbench, with that many calls in a
+# transaction
+statement()
+{
+	{
+		printf '%s\n' '\set tenant random(1, 500)' '\set person random(1, 10)' '\set latency random(1, 500)'
+		[ "$2" -eq 1 ] || say 'BEGIN;'
+		local i
+		for ((i = 0; i < $2; i++)); do
+			say "$3"
+		done
+		[ "$2" -eq 1 ] || say 'COMMIT;'
+	} | as_user tee "$1" >/dev/null
 }
 
 # report TITLE EVENTS BASE RATIO VARIANT...: medians of the variants, and how

@@ -41,9 +41,6 @@
 /* Longest pause, in ms, before another attempt to start a worker. */
 #define MAX_BACKOFF (60 * 1000)
 
-/* A worker that ended sooner than this, in ms, with work left has failed. */
-#define HEALTHY_RUN (10 * 1000)
-
 /* Partitions are made and dropped once a day. */
 #define MAINTAIN_INTERVAL (24 * 3600 * 1000L)
 
@@ -52,6 +49,7 @@ typedef struct Run
 {
 	BackgroundWorkerHandle *handle; /* NULL: it has ended */
 	TimestampTz started;
+	bool		settled;		/* its end was looked at */
 	TimestampTz not_before;
 	int			backoff;		/* ms */
 } Run;
@@ -231,11 +229,10 @@ scan_databases(void)
 /* --- starting workers --------------------------------------------------- */
 
 /*
- * Is the worker there?  If it has ended with work left, the next one waits a
- * while, longer each time.
+ * Is there a worker that we have started?
  */
 static bool
-is_running(Run *run, bool wanted, TimestampTz now)
+is_running(Run *run)
 {
 	pid_t		pid;
 
@@ -245,13 +242,6 @@ is_running(Run *run, bool wanted, TimestampTz now)
 		return true;
 	pfree(run->handle);
 	run->handle = NULL;
-	if (wanted && !TimestampDifferenceExceeds(run->started, now, HEALTHY_RUN))
-	{
-		run->backoff = Min(Max(1000, 2 * run->backoff), MAX_BACKOFF);
-		run->not_before = TimestampTzPlusMilliseconds(now, run->backoff);
-	}
-	else
-		run->backoff = 0;
 	return false;
 }
 
@@ -264,6 +254,7 @@ start(Known *known, SharedWorker kind, TimestampTz now)
 	if (worker_start(known->oid, kind, &run->handle))
 	{
 		run->started = now;
+		run->settled = false;
 		start_failed = false;
 	}
 	else
@@ -288,20 +279,42 @@ sooner(TimestampTz *wake, TimestampTz when)
 }
 
 /*
- * Start a worker of that kind if it is wanted, is not there and may be.
+ * Start a worker of that kind if it is wanted, is not there and may be.  After
+ * one that has failed the next one waits a while, longer each time.  One that
+ * an earlier launcher has started is there too.
  */
 static void
-consider(Known *known, SharedWorker kind, bool wanted, TimestampTz now,
-		 TimestampTz *wake)
+consider(Known *known, SharedDatabase *entry, SharedWorker kind, bool wanted,
+		 TimestampTz now, TimestampTz *wake)
 {
 	Run		   *run = &known->runs[kind];
+	bool		there;
+	bool		failed;
 
-	if (is_running(run, wanted, now) || !wanted)
+	SpinLockAcquire(&entry->mutex);
+	there = entry->pid[kind] != 0;
+	failed = entry->failed[kind];
+	SpinLockRelease(&entry->mutex);
+	if (is_running(run) || there)
+		return;
+	if (!run->settled)
+	{
+		run->settled = true;
+		run->backoff = failed ? Min(Max(1000, 2 * run->backoff), MAX_BACKOFF) : 0;
+		run->not_before = TimestampTzPlusMilliseconds(now, run->backoff);
+	}
+	if (!wanted)
 		return;
 	if (run->not_before > now)
 		sooner(wake, run->not_before);
 	else
+	{
+		/* unless it gets so far as to say otherwise */
+		SpinLockAcquire(&entry->mutex);
+		entry->failed[kind] = true;
+		SpinLockRelease(&entry->mutex);
 		start(known, kind, now);
+	}
 }
 
 /*
@@ -347,14 +360,14 @@ consider_databases(TimestampTz now, TimestampTz wake)
 		if (entry != NULL)
 		{
 			known->to_visit = false;
-			consider(known, SHARED_FLUSHER,
+			consider(known, entry, SHARED_FLUSHER,
 					 setting_flush_interval > 0 &&
 					 pg_atomic_read_u32(&entry->flush_wanted) != 0, now, &wake);
-			consider(known, SHARED_ROLLER,
+			consider(known, entry, SHARED_ROLLER,
 					 setting_rollup_interval > 0 &&
 					 roller_due(known, entry, now, &wake), now, &wake);
 		}
-		else if (is_running(&known->runs[visitor], false, now))
+		else if (is_running(&known->runs[visitor]))
 			visiting = true;
 	}
 

@@ -45,16 +45,22 @@ report(ReturnSetInfo *rsinfo, const char *action, const char *object,
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/*
+ * Make a partition.  *busy becomes true when the log cannot be locked; then it
+ * is not waited for again.
+ */
 static void
 make_partition(ReturnSetInfo *rsinfo, const PartitionedTable *table,
-			   DateADT start)
+			   DateADT start, bool *busy)
 {
 	bool		created;
 
 	if (partition_exists(table, start))
 		return;
-	if (table->is_log &&
-		!lock_patiently(owner_relation(table->name), MAINTAIN_LOCK_SECONDS))
+	if (table->is_log && !*busy)
+		*busy = !lock_patiently(owner_relation(table->name),
+								MAINTAIN_LOCK_SECONDS);
+	if (table->is_log && *busy)
 	{
 		report(rsinfo, "busy", partition_name(table, start),
 			   "another transaction is reading meter.event; the next run tries again");
@@ -70,13 +76,14 @@ make_partitions(ReturnSetInfo *rsinfo)
 {
 	DateADT		today = partition_day(GetCurrentTimestamp());
 	DateADT		month = partition_month(today);
+	bool		busy = false;
 
 	for (DateADT day = today; day <= today + MAINTAIN_DAYS_AHEAD; day++)
-		make_partition(rsinfo, &partition_event, day);
-	make_partition(rsinfo, &partition_usage_hourly, month);
-	make_partition(rsinfo, &partition_usage_hourly, partition_next_month(month));
-	make_partition(rsinfo, &partition_usage_user_daily, month);
-	make_partition(rsinfo, &partition_usage_user_daily, partition_next_month(month));
+		make_partition(rsinfo, &partition_event, day, &busy);
+	make_partition(rsinfo, &partition_usage_hourly, month, &busy);
+	make_partition(rsinfo, &partition_usage_hourly, partition_next_month(month), &busy);
+	make_partition(rsinfo, &partition_usage_user_daily, month, &busy);
+	make_partition(rsinfo, &partition_usage_user_daily, partition_next_month(month), &busy);
 }
 
 /*

@@ -71,6 +71,8 @@ typedef struct SharedDatabase
 	slock_t		mutex;			/* for what follows */
 	pid_t		pid[SHARED_WORKERS];	/* 0: none */
 	Latch	   *latch[SHARED_WORKERS];
+	bool		failed[SHARED_WORKERS]; /* the last one has not ended by
+										 * itself */
 
 	SharedCounters counters;
 } SharedDatabase;

@@ -361,6 +361,7 @@ worker_gone(int code, Datum arg)
 	SpinLockAcquire(&my_entry->mutex);
 	my_entry->pid[my_kind] = 0;
 	my_entry->latch[my_kind] = NULL;
+	my_entry->failed[my_kind] = code != 0;
 	SpinLockRelease(&my_entry->mutex);
 	shared_wake_launcher();
 }
@@ -431,6 +432,9 @@ meter_worker_main(Datum arg)
 		LWLockAcquire(my_entry->lock, LW_EXCLUSIVE);
 		my_entry->counters.maintained_at = GetCurrentTimestamp();
 		LWLockRelease(my_entry->lock);
+		SpinLockAcquire(&my_entry->mutex);
+		my_entry->failed[my_kind] = false;
+		SpinLockRelease(&my_entry->mutex);
 	}
 	if (!work.installed || my_entry == NULL || !worker_register())
 		proc_exit(0);
