@@ -111,7 +111,8 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 # Regression tests, in the order in which they run; test/run.sh complains of a
 # sql/*.sql that is missing here.
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
-	correct usage rollup gauge report live maintain schedule grant privileges
+	queue ignore correct usage rollup gauge report live maintain schedule \
+	stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

@@ -110,7 +110,7 @@ meter_correct(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("either idempotency_key or seq must name the event to correct")));
 
-	flush_waiting(true, &flushed);
+	flush_waiting(true, false, &flushed);
 	owner_begin(&scope);
 	if (!find_event(PG_GETARG_DATUM(ARG_TENANT), by_key,
 					by_key ? PG_GETARG_DATUM(ARG_IDEMPOTENCY_KEY) :
@@ -142,7 +142,7 @@ meter_correct(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(ARG_METADATA))
 		event.metadata = PG_GETARG_JSONB_P(ARG_METADATA);
 	event.voids = !PG_ARGISNULL(ARG_VOID) && PG_GETARG_BOOL(ARG_VOID);
-	if (!event_check(&event, true, &error))
+	if (!event_check(&event, GetCurrentTimestamp(), true, &error))
 		event_throw(&error);
 	inbox_write(&list, 1, true);
 

@@ -467,7 +467,8 @@ element_read(Element *element, JsonbValue *value, bool register_metric)
 	if (!event->has_at)
 		event->at = event->received_at;
 	event->has_at = true;
-	element->valid = event_check(event, register_metric, &element->error);
+	element->valid = event_check(event, event->received_at,
+								 register_metric, &element->error);
 }
 
 /*

@@ -20,6 +20,7 @@
 
 #include "core/endpoint.h"
 #include "event.h"
+#include "ignore.h"
 #include "metric.h"
 #include "partition.h"
 #include "secret.h"
@@ -114,6 +115,7 @@ check_optional_name(text **value, const char *field, int max_length,
 
 /* Bounds of quantities and costs, made once. */
 static Numeric number_zero = NULL;
+static Numeric number_one = NULL;
 static Numeric number_max = NULL;
 static Numeric number_min = NULL;
 
@@ -136,16 +138,25 @@ number_less(Numeric a, Numeric b)
 											NumericGetDatum(b)));
 }
 
+/*
+ * A negative one is refused, if at all, as that of a metric.
+ */
 static bool
 check_number(Numeric value, const char *field, bool allow_negative,
-			 const char *who, EventError *error)
+			 const char *metric, EventError *error)
 {
 	if (number_min == NULL)
 	{
 		number_zero = make_number("0");
+		number_one = make_number("1");
 		number_max = make_number(EVENT_MAX_NUMERIC);
 		number_min = make_number("-" EVENT_MAX_NUMERIC);
 	}
+
+	/* most quantities are 1 */
+	if (VARSIZE(value) == VARSIZE(number_one) &&
+		memcmp(value, number_one, VARSIZE(number_one)) == 0)
+		return true;
 	if (numeric_is_nan(value) || numeric_is_inf(value))
 		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
 							psprintf("%s must be a finite number", field),
@@ -164,8 +175,8 @@ check_number(Numeric value, const char *field, bool allow_negative,
 	if (!allow_negative && number_less(value, number_zero))
 		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
 							psprintf("%s must not be negative", field),
-							psprintf("%s is %s.", who,
-									 numeric_normalize(value)),
+							psprintf("The %s of metric \"%s\" is %s.", field,
+									 metric, numeric_normalize(value)),
 							NULL);
 	return true;
 }
@@ -231,11 +242,11 @@ event_check_metric(Event *event, bool register_metric, EventError *error)
 	if (metric != NULL)
 		allow_negative = metric->allow_negative;
 	return check_number(event->quantity, "quantity", allow_negative,
-						psprintf("The quantity of metric \"%s\"", name), error);
+						name, error);
 }
 
 static bool
-check_time(const Event *event, EventError *error)
+check_time(const Event *event, TimestampTz now, EventError *error)
 {
 	if (!event->has_at)
 		return event_refuse(error, ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -247,7 +258,7 @@ check_time(const Event *event, EventError *error)
 		return event_refuse(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
 							pstrdup("event time is out of range"),
 							pstrdup("The log begins with the year 1."), NULL);
-	if (event->at > GetCurrentTimestamp() + setting_max_future_skew * USECS_PER_SEC)
+	if (event->at > now + setting_max_future_skew * USECS_PER_SEC)
 		return event_refuse(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
 							pstrdup("event time is in the future"),
 							psprintf("It is %s; at most %d seconds ahead of the server's clock are allowed.",
@@ -263,10 +274,10 @@ check_time(const Event *event, EventError *error)
  * may have been dropped meanwhile, and usage of its day cannot be recomputed.
  */
 bool
-event_check_age(const Event *event, EventError *error)
+event_check_age(const Event *event, TimestampTz now, EventError *error)
 {
 	if (setting_retention > 0 &&
-		event->at < GetCurrentTimestamp() - setting_retention * USECS_PER_MINUTE)
+		event->at < now - setting_retention * USECS_PER_MINUTE)
 		return event_refuse(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
 							pstrdup("event time is older than the retention"),
 							psprintf("It is %s; meter.retention is %s.",
@@ -274,6 +285,18 @@ event_check_age(const Event *event, EventError *error)
 									 GetConfigOptionByName("meter.retention", NULL, false)),
 							pstrdup("Raise meter.retention to load history."));
 	return true;
+}
+
+static bool
+check_metadata_size(const Jsonb *metadata, EventError *error)
+{
+	if (VARSIZE(metadata) <= EVENT_MAX_METADATA)
+		return true;
+	return event_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+						pstrdup("metadata is too large"),
+						psprintf("It has %d bytes; at most %d are allowed.",
+								 (int) VARSIZE(metadata), EVENT_MAX_METADATA),
+						NULL);
 }
 
 static bool
@@ -285,15 +308,12 @@ check_metadata(Event *event, EventError *error)
 		return event_refuse(error, ERRCODE_INVALID_PARAMETER_VALUE,
 							pstrdup("metadata must be a JSON object"),
 							NULL, NULL);
-	if (VARSIZE(event->metadata) > EVENT_MAX_METADATA)
-		return event_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-							pstrdup("metadata is too large"),
-							psprintf("It has %d bytes; at most %d are allowed.",
-									 (int) VARSIZE(event->metadata),
-									 EVENT_MAX_METADATA),
-							NULL);
+	if (!check_metadata_size(event->metadata, error))
+		return false;
+
+	/* a mask can be longer than what it hides */
 	event->metadata = secret_mask_jsonb(event->metadata);
-	return true;
+	return check_metadata_size(event->metadata, error);
 }
 
 static void
@@ -324,10 +344,12 @@ store_endpoint(Event *event)
  * Check an event and bring it into the form that is stored: endpoint
  * normalised, credentials masked, long error messages cut.  Returns false
  * with *error filled when it must be refused.  A metric that is new is
- * registered, if at all, only after all else is found right.
+ * registered, if at all, only after all else is found right, and not for an
+ * endpoint that is not tracked: then event->ignored is set.
  */
 bool
-event_check(Event *event, bool register_metric, EventError *error)
+event_check(Event *event, TimestampTz now, bool register_metric,
+			EventError *error)
 {
 	if (event->tenant == NULL)
 		return event_refuse(error, ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -359,15 +381,16 @@ event_check(Event *event, bool register_metric, EventError *error)
 									 event->latency_ms, EVENT_MAX_LATENCY),
 							NULL);
 	if (event->cost != NULL &&
-		!check_number(event->cost, "cost", true, "The cost", error))
+		!check_number(event->cost, "cost", true, NULL, error))
 		return false;
-	if (!check_time(event, error) ||
-		!event_check_age(event, error) ||
-		!check_metadata(event, error) ||
-		!event_check_metric(event, register_metric, error))
+	if (!check_time(event, now, error) ||
+		!event_check_age(event, now, error) ||
+		!check_metadata(event, error))
 		return false;
-
 	store_endpoint(event);
+	event->ignored = ignore_endpoint(event->endpoint);
+	if (!event_check_metric(event, register_metric && !event->ignored, error))
+		return false;
 	if (event->error_message != NULL)
 	{
 		if (VARSIZE_ANY_EXHDR(event->error_message) == 0)

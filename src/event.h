@@ -43,6 +43,7 @@ typedef struct Event
 	bool		has_latency;
 	bool		has_status;
 	bool		voids;			/* an amendment that takes the event out */
+	bool		ignored;		/* of an endpoint that is not tracked */
 	bool		new_metric;		/* its metric is still to be registered */
 	text	   *tenant;
 	text	   *metric;
@@ -67,11 +68,12 @@ typedef struct EventError
 	char	   *hint;			/* or NULL */
 } EventError;
 
-extern bool event_check(Event *event, bool register_metric,
+extern bool event_check(Event *event, TimestampTz now, bool register_metric,
 						EventError *error);
 extern bool event_check_metric(Event *event, bool register_metric,
 							   EventError *error);
-extern bool event_check_age(const Event *event, EventError *error);
+extern bool event_check_age(const Event *event, TimestampTz now,
+							EventError *error);
 extern bool event_refuse(EventError *error, int sqlstate, char *message,
 						 char *detail, char *hint);
 pg_noreturn extern void event_throw(const EventError *error);

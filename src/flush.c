@@ -21,16 +21,17 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "event_row.h"
 #include "flush.h"
 #include "idempotency.h"
-#include "ignore.h"
 #include "inbox.h"
 #include "log.h"
 #include "owner.h"
@@ -54,6 +55,7 @@ typedef struct Flush
 	Log		   *log;
 	Inbox		inbox;
 	MemoryContext chunk_context;
+	TimestampTz now;
 	FlushResult result;
 	int			poison;
 } Flush;
@@ -76,9 +78,9 @@ static bool
 flush_check(Flush *flush, Waiting *waiting, EventError *error)
 {
 	if (!waiting->checked)
-		return event_check(&waiting->event, true, error) &&
+		return event_check(&waiting->event, flush->now, true, error) &&
 			log_check_day(flush->log, &waiting->event, error);
-	if (!event_check_age(&waiting->event, error))
+	if (!event_check_age(&waiting->event, flush->now, error))
 		return false;
 	if (waiting->queued == NULL)
 		return log_check_day(flush->log, &waiting->event, error);
@@ -139,7 +141,7 @@ flush_take(Flush *flush, Waiting *waiting, bool leave_waiting)
 			(void) waiting_read(waiting, NULL, &error);
 		flush_reject(flush, waiting, &error);
 	}
-	else if (!waiting->checked && ignore_endpoint(waiting->event.endpoint))
+	else if (waiting->event.ignored)
 	{
 		flush->result.ignored++;
 		waiting->drop = true;
@@ -176,6 +178,7 @@ flush_events(Flush *flush, Waiting *events, int n, bool leave_waiting)
 	EventError	error;
 	int			nunclaimed = 0;
 
+	flush->now = GetCurrentTimestamp();
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -218,8 +221,12 @@ static void
 flush_poison(Flush *flush, Waiting *waiting, const ErrorData *edata)
 {
 	EventError	error = {edata->sqlerrcode, edata->message, edata->detail, NULL};
+	EventError	unread;
 
-	memset(&waiting->event, 0, sizeof(Event));
+	if (waiting->unreadable)
+		memset(&waiting->event, 0, sizeof(Event));
+	else
+		(void) waiting_read(waiting, &flush->inbox, &unread);
 	if (waiting_remove(waiting, &flush->inbox))
 		flush_reject(flush, waiting, &error);
 }
@@ -325,10 +332,10 @@ flush_chunk(Flush *flush, Waiting *events, int n)
  * to once this has committed, 0 if there is nothing.
  */
 static uint64
-flush_queue(Flush *flush)
+flush_queue(Flush *flush, bool in_parts)
 {
 	QueueReader reader;
-	bool		more = queue_read_begin(&reader);
+	bool		more = queue_read_begin(&reader, in_parts);
 
 	if (!more)
 		return 0;
@@ -359,6 +366,7 @@ flush_queue(Flush *flush)
 	queue_read_end(&reader);
 	flush->result.discarded = reader.discarded;
 	flush->result.lost_bytes = reader.lost_bytes;
+	flush->result.more = reader.more;
 	return reader.position;
 }
 
@@ -435,6 +443,13 @@ flush_inbox(Flush *flush)
 		if (n > 0)
 			flush_chunk(flush, events, n);
 		MemoryContextSwitchTo(old);
+
+		/* a worker that is to end leaves the rest for the next one */
+		if (more && ShutdownRequestPending)
+		{
+			flush->result.left++;
+			break;
+		}
 	} while (more);
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
@@ -443,11 +458,12 @@ flush_inbox(Flush *flush)
 }
 
 /*
- * Move all waiting events into the log, in the current transaction; those in
- * the inbox only if asked to.
+ * Move waiting events into the log, in the current transaction: those in the
+ * inbox only if asked to, and those in the queue all or, with in_parts, so
+ * many that their space can soon be given back.
  */
 void
-flush_waiting(bool with_inbox, FlushResult *result)
+flush_waiting(bool with_inbox, bool in_parts, FlushResult *result)
 {
 	OwnerScope	scope;
 	Flush		flush = {0};
@@ -470,7 +486,7 @@ flush_waiting(bool with_inbox, FlushResult *result)
 								 true, 0, false);
 	if (with_inbox)
 		flush_inbox(&flush);
-	release = flush_queue(&flush);
+	release = flush_queue(&flush, in_parts);
 	log_end(flush.log);
 	flush.result.appended = log_appended(flush.log);
 	*result = flush.result;
@@ -492,7 +508,7 @@ meter_flush(PG_FUNCTION_ARGS)
 	PreventCommandIfParallelMode("meter_flush()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	flush_waiting(true, &result);
+	flush_waiting(true, false, &result);
 	values[0] = Int64GetDatum(result.appended);
 	values[1] = Int64GetDatum(result.duplicates);
 	values[2] = Int64GetDatum(result.rejected);

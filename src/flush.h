@@ -16,9 +16,10 @@ typedef struct FlushResult
 	int64		left;			/* in the inbox, for want of a lock */
 	uint64		discarded;		/* of an extension that was dropped */
 	uint64		lost_bytes;		/* of the queue */
+	bool		more;			/* waits in the queue */
 } FlushResult;
 
-extern void flush_waiting(bool with_inbox, FlushResult *result);
+extern void flush_waiting(bool with_inbox, bool in_parts, FlushResult *result);
 
 /* flush_commit.c */
 extern void flush_commit_init(void);

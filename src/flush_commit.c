@@ -63,6 +63,8 @@ count(SharedDatabase *database, const FlushResult *result)
 	counters->flushes++;
 	counters->flushed_at = GetCurrentTimestamp();
 	LWLockRelease(database->lock);
+	if (result->left > 0)
+		pg_atomic_write_u32(&database->inbox_filled, 1);
 	if (result->appended > 0 &&
 		pg_atomic_exchange_u32(&database->rollup_wanted, 1) == 0)
 		shared_wake_launcher();

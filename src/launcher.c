@@ -35,8 +35,12 @@
 #include "shared.h"
 #include "worker.h"
 
-/* How often, in ms, the list of databases is looked at. */
+/* How often, in ms, the list of databases is looked at, and at the most. */
 #define SCAN_INTERVAL (60 * 1000)
+#define SCAN_PAUSE 1000
+
+/* Every so many times a database's inbox is looked at without being asked. */
+#define SCANS_PER_SWEEP 5
 
 /* Longest pause, in ms, before another attempt to start a worker. */
 #define MAX_BACKOFF (60 * 1000)
@@ -58,13 +62,14 @@ typedef struct Known
 {
 	Oid			oid;
 	bool		exists;
+	bool		invalid;		/* an interrupted DROP DATABASE has left it */
 	bool		to_visit;
 	Run			runs[SHARED_WORKERS];
 } Known;
 
 static List *databases = NIL;	/* of Known */
 static MemoryContext launcher_context;
-static bool start_failed = false;	/* was logged */
+static bool start_failed = false;	/* for want of a process, in this pass */
 
 PGDLLEXPORT void meter_launcher_main(Datum arg);
 
@@ -146,11 +151,14 @@ read_databases(List *files)
 
 			known = palloc0(sizeof(Known));
 			known->oid = row->oid;
-			known->to_visit = row->datallowconn || has_file(files, row->oid);
+			known->to_visit = row->datallowconn;
 			databases = lappend(databases, known);
 			MemoryContextSwitchTo(old);
 		}
 		known->exists = true;
+		known->invalid = row->datconnlimit == -2;	/* not even we may connect */
+		if (has_file(files, row->oid))
+			known->to_visit = true; /* unless a worker is there already */
 	}
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
@@ -189,7 +197,9 @@ scan_databases(void)
 	List	   *entries = NIL;
 	SharedDatabase *entry;
 	ListCell   *cell;
+	static int	scans = 0;
 
+	scans++;
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	files = list_files();
@@ -214,7 +224,7 @@ scan_databases(void)
 		entry = lfirst(cell);
 		if (find_known(entry->oid) == NULL)
 			shared_forget(entry);
-		else
+		else if ((scans + foreach_current_index(cell)) % SCANS_PER_SWEEP == 0)
 		{
 			/* what nobody has told us of, as of a prepared transaction */
 			pg_atomic_write_u32(&entry->inbox_filled, 1);
@@ -255,17 +265,11 @@ start(Known *known, SharedWorker kind, TimestampTz now)
 	{
 		run->started = now;
 		run->settled = false;
-		start_failed = false;
 	}
 	else
 	{
 		run->handle = NULL;
 		run->not_before = TimestampTzPlusMilliseconds(now, 1000);
-		if (!start_failed)
-			ereport(LOG,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("could not start a background worker for meter"),
-					 errhint("Increase max_worker_processes. Events wait in the queue meanwhile.")));
 		start_failed = true;
 	}
 	MemoryContextSwitchTo(old);
@@ -341,6 +345,31 @@ roller_due(Known *known, SharedDatabase *entry, TimestampTz now,
 }
 
 /*
+ * If a worker could not be started, say so once until all can be again, and
+ * let other databases have the first go next time.
+ */
+static void
+report_start_failed(void)
+{
+	static bool reported = false;
+	MemoryContext old;
+	Known	   *first;
+
+	if (start_failed && !reported)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("could not start a background worker for meter"),
+				 errhint("Increase max_worker_processes. Events wait in the queue meanwhile.")));
+	reported = start_failed;
+	if (!start_failed)
+		return;
+	old = MemoryContextSwitchTo(launcher_context);
+	first = linitial(databases);
+	databases = lappend(list_delete_first(databases), first);
+	MemoryContextSwitchTo(old);
+}
+
+/*
  * Start what is to be started; returns when to look again.
  */
 static TimestampTz
@@ -352,12 +381,15 @@ consider_databases(TimestampTz now, TimestampTz wake)
 
 	if (setting_flush_interval == 0 && setting_rollup_interval == 0)
 		return wake;
+	start_failed = false;
 	foreach(cell, databases)
 	{
 		Known	   *known = lfirst(cell);
 		SharedDatabase *entry = find_entry(known->oid);
 
-		if (entry != NULL)
+		if (known->invalid)
+			known->to_visit = false;
+		else if (entry != NULL)
 		{
 			known->to_visit = false;
 			consider(known, entry, SHARED_FLUSHER,
@@ -387,7 +419,22 @@ consider_databases(TimestampTz now, TimestampTz wake)
 			sooner(&wake, known->runs[visitor].not_before);
 		}
 	}
+	report_start_failed();
 	return wake;
+}
+
+/*
+ * Is there an entry for a database that we do not know yet?
+ */
+static bool
+has_unknown_entry(void)
+{
+	SharedDatabase *entry;
+
+	for (int i = 0; (entry = shared_entry(i)) != NULL; i++)
+		if (OidIsValid(entry->oid) && find_known(entry->oid) == NULL)
+			return true;
+	return false;
 }
 
 /* --- the process -------------------------------------------------------- */
@@ -402,6 +449,7 @@ void
 meter_launcher_main(Datum arg)
 {
 	TimestampTz next_scan = 0;
+	TimestampTz last_scan = 0;
 	uint32		wait_event;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -425,11 +473,14 @@ meter_launcher_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
+		if (has_unknown_entry())
+			sooner(&next_scan, TimestampTzPlusMilliseconds(last_scan, SCAN_PAUSE));
 		if (now >= next_scan)
 		{
 			pgstat_report_activity(STATE_RUNNING, "looking at databases");
 			scan_databases();
 			pgstat_report_activity(STATE_IDLE, NULL);
+			last_scan = now;
 			next_scan = TimestampTzPlusMilliseconds(now, SCAN_INTERVAL);
 		}
 		wake = consider_databases(now, next_scan);

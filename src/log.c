@@ -308,8 +308,8 @@ log_append(Log *log, const Event *event, EventError *error)
 }
 
 /*
- * Append a checked event that is already a row of meter.event, as
- * event_row_form() made it.
+ * Append a checked event that is already a row of meter.event, a composite
+ * datum whose first column is not its position yet.
  */
 void
 log_append_row(Log *log, HeapTupleHeader row)

@@ -22,11 +22,11 @@ CREATE TABLE meter.event (
 	error_message text
 ) PARTITION BY RANGE (at);
 COMMENT ON TABLE meter.event IS
-'The log of events, written by meter_flush() alone; partitioned by day (UTC) of the event''s time. Its keys and indexes are on the partitions, so that pg_dump can restore them';
+'The log of events, written by the flush alone (meter_flush() or the background worker); partitioned by day (UTC) of the event''s time. Its keys and indexes are on the partitions, so that pg_dump can restore them';
 COMMENT ON COLUMN meter.event.seq IS
 'position in the log: without gaps, in the order of commit, so a reader of seq > n misses nothing';
 COMMENT ON COLUMN meter.event.at IS 'when the call happened';
-COMMENT ON COLUMN meter.event.received_at IS 'when the event reached the database';
+COMMENT ON COLUMN meter.event.received_at IS 'when the event reached the database: when meter_track() was called, or when the row of COPY came in';
 COMMENT ON COLUMN meter.event.latency_ms IS 'duration of the call in milliseconds';
 COMMENT ON COLUMN meter.event.corrects IS 'for an amendment: seq of the event it takes the place of';
 COMMENT ON COLUMN meter.event.superseded_by IS

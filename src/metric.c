@@ -177,7 +177,10 @@ metric_count_allows(void)
 	bool		isnull;
 
 	owner_plan(&plan, "SELECT pg_catalog.count(*) FROM meter.metric", 0);
-	if (SPI_execute_plan(plan, NULL, NULL, true, 1) != SPI_OK_SELECT)
+
+	/* of this statement's as well */
+	if (SPI_execute_snapshot(plan, NULL, NULL, GetLatestSnapshot(),
+							 InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not count metrics");
 	metric_full = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
 											  SPI_tuptable->tupdesc, 1,

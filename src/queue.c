@@ -72,6 +72,7 @@ row_lookup(void)
 	event_row_check(RelationGetDescr(event));
 	if (row_desc != NULL)
 		FreeTupleDesc(row_desc);
+	row_desc = NULL;
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	row_desc = CreateTupleDescCopy(RelationGetDescr(event));
 	MemoryContextSwitchTo(old);
@@ -92,7 +93,9 @@ queue_row_desc(void)
 void
 queue_make_directory(void)
 {
-	if (MakePGDirectory(QUEUE_DIRECTORY) != 0 && errno != EEXIST)
+	if (MakePGDirectory(QUEUE_DIRECTORY) == 0)
+		fsync_fname(".", true);
+	else if (errno != EEXIST)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create directory \"%s\": %m",
@@ -117,11 +120,27 @@ file_exists(const char *path)
 }
 
 /*
+ * The entry of this database, if its queue may have events: also after a
+ * restart, when nobody has made one yet.
+ */
+static SharedDatabase *
+database_with_queue(void)
+{
+	SharedDatabase *database = shared_database(false);
+
+	if (database == NULL && shared_available() &&
+		file_exists(queue_path(MyDatabaseId)))
+		database = shared_database(true);
+	return database;
+}
+
+/*
  * Open the ring, or attach to it if somebody else has since the server's
- * start.  Without create a file that is not there is not made.
+ * start.  Without create a file that is not there is not made.  False if it
+ * is not or cannot be opened; the latter is reported with elevel.
  */
 static bool
-queue_open(SharedDatabase *database, bool create)
+queue_open(SharedDatabase *database, bool create, int elevel)
 {
 	RingReport *report;
 	char	   *path;
@@ -158,11 +177,12 @@ queue_open(SharedDatabase *database, bool create)
 	if (!done)
 	{
 		errno = report->error;
-		ereport(ERROR,
+		ereport(elevel,
 				(errcode_for_file_access(),
 				 errmsg("could not open the queue of events"),
 				 errdetail_internal("%s", report->message),
 				 errhint("With meter.durability set to commit, events are tracked without it.")));
+		return false;
 	}
 	if (first)
 		ereport(report->outcome == RING_CREATED ||
@@ -272,7 +292,7 @@ queue_put(const Event *event)
 						   setting_max_databases),
 				 errhint("Increase meter.max_databases and restart the server, or set meter.durability to commit in this database.")));
 	row_lookup();
-	(void) queue_open(database, true);
+	(void) queue_open(database, true, ERROR);
 	event_row_fill(values, isnull, event,
 				   event->new_metric ? QUEUE_NEW_METRIC : 0);
 	data_size = heap_compute_data_size(row_desc, values, isnull);
@@ -304,11 +324,11 @@ queue_put(const Event *event)
 bool
 queue_state(QueueState *state)
 {
-	SharedDatabase *database = shared_database(false);
+	SharedDatabase *database = database_with_queue();
 	const void *payload;
 	size_t		length;
 
-	if (database == NULL || !queue_open(database, false))
+	if (database == NULL || !queue_open(database, false, WARNING))
 		return false;
 
 	/* without writers, what is released meanwhile is not overwritten */
@@ -328,9 +348,9 @@ queue_state(QueueState *state)
 bool
 queue_waiting(void)
 {
-	SharedDatabase *database = shared_database(false);
+	SharedDatabase *database = database_with_queue();
 
-	return database != NULL && queue_open(database, false) &&
+	return database != NULL && queue_open(database, false, ERROR) &&
 		ring_used(&ring) > 0;
 }
 
@@ -368,21 +388,26 @@ read_drained(QueueReader *reader)
 }
 
 /*
- * Begin to read what waits now.  As the log's only writer, within an owner
- * scope.  False if there is nothing.
+ * Begin to read what waits now, or with in_parts about an eighth of the ring.
+ * As the log's only writer, within an owner scope.  False if there is nothing.
  */
 bool
-queue_read_begin(QueueReader *reader)
+queue_read_begin(QueueReader *reader, bool in_parts)
 {
-	SharedDatabase *database = shared_database(false);
+	SharedDatabase *database = database_with_queue();
 
 	memset(reader, 0, sizeof(*reader));
-	if (database == NULL || !queue_open(database, false))
+	if (database == NULL || !queue_open(database, false, WARNING))
 		return false;
 	reader->start = reader->position = ring_read_position(&ring);
 	reader->end = ring_write_position(&ring);
 	if (reader->start == reader->end)
 		return false;
+	if (in_parts && reader->end - reader->start > ring_capacity(&ring) / 8)
+	{
+		reader->end = reader->start + ring_capacity(&ring) / 8;
+		reader->more = true;
+	}
 	row_lookup();
 	reader->row_type = row_type;
 	read_drained(reader);
@@ -447,7 +472,8 @@ queue_read(QueueReader *reader)
 
 /*
  * Write down how far the reader has come, in the current transaction, which
- * has to be on disk when the space is released.
+ * has to be on disk when the space is released.  A position never moves back,
+ * as it would for a file that is older than the table.
  */
 void
 queue_read_end(QueueReader *reader)
@@ -461,9 +487,10 @@ queue_read_end(QueueReader *reader)
 				(errmsg("discarded " UINT64_FORMAT " queued events of an extension that was dropped",
 						reader->discarded)));
 	owner_plan(&plan,
-			   "INSERT INTO meter.queue_position (epoch, position, moved_at) VALUES ($1, $2, $3) "
+			   "INSERT INTO meter.queue_position AS q (epoch, position, moved_at) VALUES ($1, $2, $3) "
 			   "ON CONFLICT (epoch) DO UPDATE "
-			   "SET position = EXCLUDED.position, moved_at = EXCLUDED.moved_at",
+			   "SET position = GREATEST(q.position, EXCLUDED.position), "
+			   "moved_at = EXCLUDED.moved_at",
 			   3, INT8OID, INT8OID, TIMESTAMPTZOID);
 	for (uint32 i = 0; i < ring.n_epochs; i++)
 	{

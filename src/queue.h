@@ -26,6 +26,7 @@ typedef struct QueueReader
 	uint64		start;
 	uint64		position;
 	uint64		end;
+	bool		more;			/* waits behind the end */
 	uint64		drained[RING_MAX_EPOCHS];	/* position in each epoch, or 0 */
 	Oid			row_type;
 	uint64		discarded;		/* events of an extension that was dropped */
@@ -40,7 +41,7 @@ extern bool queue_put(const Event *event);
 extern bool queue_state(QueueState *state);
 extern bool queue_waiting(void);
 
-extern bool queue_read_begin(QueueReader *reader);
+extern bool queue_read_begin(QueueReader *reader, bool in_parts);
 extern HeapTupleHeader queue_read(QueueReader *reader);
 extern void queue_read_end(QueueReader *reader);
 extern void queue_release(uint64 position);

@@ -130,6 +130,7 @@ shared_database(bool create)
 			pg_atomic_write_u32(&database->flush_urgent, 0);
 			pg_atomic_write_u32(&database->inbox_filled, 1);
 			pg_atomic_write_u32(&database->rollup_wanted, 1);
+			memset(database->failed, 0, sizeof(database->failed));
 			database->oid = MyDatabaseId;
 		}
 	}
@@ -225,7 +226,7 @@ shared_at_commit(XactEvent event, void *arg)
 	database = shared_database(false);
 	if (database == NULL)
 		return;
-	pg_atomic_write_u32(&database->inbox_filled, 1);
+	(void) pg_atomic_exchange_u32(&database->inbox_filled, 1);	/* a barrier */
 	shared_want_flush(database);
 }
 

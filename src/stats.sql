@@ -36,22 +36,26 @@ SELECT
 	s.queue_bytes, s.queue_capacity,
 	pg_catalog.clock_timestamp() - s.oldest_queued_at AS oldest_queued_age,
 	GREATEST(pg_catalog.clock_timestamp() - LEAST(s.oldest_queued_at, i.oldest), '0') AS flush_lag,
-	COALESCE(l.last_seq, 0) - COALESCE(r.last_seq, 0) AS rollup_behind,
+	l.last_seq - l.rolled_up AS rollup_behind,
 	GREATEST(pg_catalog.clock_timestamp() - (
 		SELECT e.received_at FROM meter.event AS e
-		WHERE e.seq OPERATOR(pg_catalog.=) (COALESCE(r.last_seq, 0) OPERATOR(pg_catalog.+) 1)
+		WHERE e.seq OPERATOR(pg_catalog.=) (l.rolled_up OPERATOR(pg_catalog.+) 1)
+		LIMIT 1
 	), '0') AS rollup_lag,
 	s.flushes, s.rollups, s.flushed_at, s.rolled_up_at, s.maintained_at,
 	s.errors, s.last_error, s.last_error_at,
 	s.flusher_pid, s.roller_pid, s.stats_reset
 FROM meter.shared_state() AS s
 CROSS JOIN (SELECT pg_catalog.min(received_at) AS oldest FROM meter.inbox) AS i
-LEFT JOIN meter.log_position AS l ON true
-LEFT JOIN meter.consumer AS r ON r.name OPERATOR(pg_catalog.=) 'rollup';
+CROSS JOIN (
+	SELECT
+		COALESCE((SELECT last_seq FROM meter.log_position), 0) AS last_seq,
+		COALESCE((SELECT last_seq FROM meter.consumer WHERE name OPERATOR(pg_catalog.=) 'rollup'), 0) AS rolled_up
+) AS l;
 COMMENT ON VIEW meter.stats IS
 'Are events getting through? One row: what this database''s queue, flusher and roller have done since stats_reset, and what waits now';
 COMMENT ON COLUMN meter.stats.queued IS 'events put into the queue';
-COMMENT ON COLUMN meter.stats.fallbacks IS 'events put into meter.inbox instead, as the queue stayed full for meter.queue_timeout';
+COMMENT ON COLUMN meter.stats.fallbacks IS 'events put into meter.inbox instead, as the queue stayed full for meter.queue_timeout; with those refused for that in a read-only transaction';
 COMMENT ON COLUMN meter.stats.ignored IS 'events not tracked because of meter.ignore_endpoints';
 COMMENT ON COLUMN meter.stats.flushed IS 'events appended to the log';
 COMMENT ON COLUMN meter.stats.duplicates IS 'repeats of idempotency keys that a flush dropped';

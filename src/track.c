@@ -180,7 +180,7 @@ track_store(Event *const *events, int n, TrackResult *results)
 		nkept = 0;
 		for (int i = 0; i < n; i++)
 		{
-			if (ignore_endpoint(events[i]->endpoint))
+			if (events[i]->ignored)
 			{
 				results[i] = TRACK_IGNORED;
 				count_ignored();
@@ -213,7 +213,8 @@ meter_track(PG_FUNCTION_ARGS)
 
 	track_begin("meter_track()");
 	event_from_args(&event, fcinfo);
-	if (!event_check(&event, setting_durability == DURABILITY_COMMIT, &error))
+	if (!event_check(&event, event.received_at,
+					 setting_durability == DURABILITY_COMMIT, &error))
 		event_throw(&error);
 	track_store(&list, 1, &result);
 	if (result == TRACK_DUPLICATE)

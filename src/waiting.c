@@ -10,7 +10,6 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -131,6 +130,7 @@ Jsonb *
 waiting_to_json(const Waiting *waiting, const Inbox *inbox)
 {
 	MemoryContext context = CurrentMemoryContext;
+	TupleDesc	desc;
 	Datum		arg;
 	Oid			rowtype;
 	bool		isnull;
@@ -140,19 +140,27 @@ waiting_to_json(const Waiting *waiting, const Inbox *inbox)
 		return NULL;
 	if (waiting->queued != NULL)
 	{
-		arg = HeapTupleHeaderGetDatum(waiting->queued);
-		rowtype = HeapTupleHeaderGetTypeId(waiting->queued);
+		HeapTupleData tuple;
+
+		tuple.t_len = HeapTupleHeaderGetDatumLength(waiting->queued);
+		ItemPointerSetInvalid(&tuple.t_self);
+		tuple.t_tableOid = InvalidOid;
+		tuple.t_data = waiting->queued;
+		desc = queue_row_desc();
+
+		/* as a datum it lacks what only the server's own code can give it */
+		arg = heap_copy_tuple_as_datum(&tuple, desc);
 	}
 	else
 	{
-		TupleDesc	desc = RelationGetDescr(inbox->relation);
-
+		desc = RelationGetDescr(inbox->relation);
 		arg = heap_copy_tuple_as_datum(waiting->row, desc);
-		rowtype = desc->tdtypeid;
 	}
-	if (SPI_execute_with_args("SELECT pg_catalog.jsonb_strip_nulls("
-							  "pg_catalog.to_jsonb($1)"
-							  " - ARRAY['validated', 'voids', 'seq', 'superseded_by'])",
+	rowtype = desc->tdtypeid;
+	if (SPI_execute_with_args("SELECT COALESCE(pg_catalog.jsonb_object_agg(e.key, e.value), '{}') "
+							  "FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb($1)) AS e "
+							  "WHERE e.value <> 'null' AND e.key <> ALL "
+							  "(ARRAY['validated', 'voids', 'seq', 'superseded_by'])",
 							  1, &rowtype, &arg, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read a rejected event");
 	MemoryContextSwitchTo(context); /* SPI has left its own */

@@ -35,6 +35,12 @@
 /* A flusher without work stays so long (ms). */
 #define LINGER 1000
 
+/*
+ * A flusher that always has work ends after this time (ms), for a new one to
+ * see what ALTER DATABASE has set, and as nothing should live for ever.
+ */
+#define MAX_AGE (5 * 60 * 1000)
+
 /* Longest pause, in ms, after an error. */
 #define MAX_BACKOFF (30 * 1000)
 
@@ -45,9 +51,10 @@
 typedef struct Work
 {
 	bool		installed;		/* the extension is there */
+	bool		queued;			/* something waits in the queue */
 	bool		with_inbox;
 	FlushResult flushed;
-	int64		rolled_up;
+	bool		called;			/* not left to pg_cron */
 } Work;
 
 static const char *const worker_names[] = {
@@ -117,6 +124,7 @@ do_work(void (*piece) (Work *), Work *work, const char *activity)
 	pgstat_report_activity(STATE_RUNNING, activity);
 	PG_TRY();
 	{
+		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		work->installed = OidIsValid(get_extension_oid("meter", true));
@@ -145,25 +153,30 @@ do_work(void (*piece) (Work *), Work *work, const char *activity)
 static void
 flush_piece(Work *work)
 {
-	flush_waiting(work->with_inbox, &work->flushed);
+	flush_waiting(work->with_inbox, true, &work->flushed);
 }
 
 /*
- * Does pg_cron, in this database, call that function?
+ * Does pg_cron, in this database, call that function?  The job has to be one
+ * of a user who may.
  */
 static bool
-is_scheduled(const char *function)
+is_scheduled(const char *function, Oid oid)
 {
-	Oid			type = TEXTOID;
-	Datum		value = CStringGetTextDatum(function);
+	Oid			types[2] = {TEXTOID, OIDOID};
+	Datum		values[2];
 	bool		isnull;
 
 	if (!OidIsValid(get_extension_oid("pg_cron", true)))
 		return false;
-	if (SPI_execute_with_args("SELECT EXISTS (SELECT FROM cron.job "
-							  "WHERE active AND database OPERATOR(pg_catalog.=) pg_catalog.current_database() "
-							  "AND pg_catalog.strpos(command, $1) OPERATOR(pg_catalog.>) 0)",
-							  1, &type, &value, NULL, true, 1) != SPI_OK_SELECT)
+	values[0] = CStringGetTextDatum(function);
+	values[1] = ObjectIdGetDatum(oid);
+	if (SPI_execute_with_args("SELECT EXISTS (SELECT FROM cron.job AS j "
+							  "JOIN pg_catalog.pg_roles AS r ON r.rolname OPERATOR(pg_catalog.=) j.username "
+							  "WHERE j.active AND j.database OPERATOR(pg_catalog.=) pg_catalog.current_database() "
+							  "AND pg_catalog.strpos(j.command, $1) OPERATOR(pg_catalog.>) 0 "
+							  "AND pg_catalog.has_function_privilege(r.oid, $2, 'EXECUTE'))",
+							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read cron.job");
 	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 									  SPI_tuptable->tupdesc, 1, &isnull));
@@ -171,47 +184,51 @@ is_scheduled(const char *function)
 
 /*
  * Call one of our functions, in whatever schema they are, unless pg_cron
- * does; the number it returns, or 0.
+ * does.
  */
-static int64
-call_unless_scheduled(const char *function)
+static void
+call_unless_scheduled(Work *work, const char *function)
 {
-	int64		result = 0;
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(function);
+	Oid			oid;
+	char	   *name;
 	bool		isnull;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (!is_scheduled(function))
-	{
-		char	   *schema;
-
-		if (SPI_execute("SELECT extnamespace::pg_catalog.regnamespace::text "
-						"FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'meter'",
-						true, 1) != SPI_OK_SELECT || SPI_processed != 1)
-			elog(ERROR, "could not read pg_extension");
-		schema = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-		if (SPI_execute(psprintf("SELECT * FROM %s.%s)", schema, function),
-						false, 0) != SPI_OK_SELECT)
-			elog(ERROR, "could not call %s)", function);
-		if (SPI_processed > 0 &&
-			SPI_gettypeid(SPI_tuptable->tupdesc, 1) == INT8OID)
-			result = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-												 SPI_tuptable->tupdesc, 1, &isnull));
-	}
+	if (SPI_execute_with_args("SELECT p.oid, p.oid::pg_catalog.regproc::text "
+							  "FROM pg_catalog.pg_proc AS p "
+							  "JOIN pg_catalog.pg_depend AS d ON d.objid OPERATOR(pg_catalog.=) p.oid "
+							  "AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass "
+							  "AND d.deptype OPERATOR(pg_catalog.=) 'e' "
+							  "JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid "
+							  "AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass "
+							  "WHERE e.extname OPERATOR(pg_catalog.=) 'meter' "
+							  "AND p.proname OPERATOR(pg_catalog.=) $1 AND p.pronargs OPERATOR(pg_catalog.=) 0",
+							  1, &type, &value, NULL, true, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "could not find %s()", function);
+	oid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+										 SPI_tuptable->tupdesc, 1, &isnull));
+	name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	work->called = !is_scheduled(function, oid);
+	if (work->called &&
+		SPI_execute(psprintf("SELECT * FROM %s()", name), false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not call %s()", function);
 	SPI_finish();
-	return result;
 }
 
 static void
 rollup_piece(Work *work)
 {
-	work->rolled_up = call_unless_scheduled("meter_rollup(");
+	call_unless_scheduled(work, "meter_rollup");
 }
 
 static void
 maintain_piece(Work *work)
 {
-	(void) call_unless_scheduled("meter_maintain(");
+	call_unless_scheduled(work, "meter_maintain");
 }
 
 /* --- the flusher -------------------------------------------------------- */
@@ -245,13 +262,14 @@ worker_sleep(long ms)
 static void
 look_piece(Work *work)
 {
-	work->with_inbox = queue_waiting();
+	work->queued = queue_waiting();
 }
 
 static void
 run_flusher(void)
 {
-	TimestampTz idle_since = GetCurrentTimestamp();
+	TimestampTz born = GetCurrentTimestamp();
+	TimestampTz idle_since = born;
 	TimestampTz inbox_not_before = 0;
 	int			backoff = 0;
 	int			inbox_backoff = 0;
@@ -262,20 +280,23 @@ run_flusher(void)
 		TimestampTz now = GetCurrentTimestamp();
 		Work		work = {0};
 		bool		stopping = ShutdownRequestPending;
-		bool		queued = false;
+		bool		queued;
 		bool		done;
 
 		pg_atomic_write_u32(&my_entry->flush_urgent, 0);
 		done = do_work(look_piece, &work, "looking at the queue of events");
-		queued = work.with_inbox;
-		work.with_inbox = false;
-		if (now >= inbox_not_before || stopping)
+		queued = work.queued;
+
+		/* the inbox is as safe as the log; it need not hold up a shutdown */
+		if (work.installed && !stopping && now >= inbox_not_before)
 			work.with_inbox = pg_atomic_exchange_u32(&my_entry->inbox_filled, 0) != 0;
 
-		if (done && work.installed && (queued || work.with_inbox))
+		/* even if the queue cannot be opened, which has been logged */
+		if (work.installed && (queued || work.with_inbox))
 		{
 			idle_since = now;
-			done = do_work(flush_piece, &work, "flushing events into the log");
+			if (!do_work(flush_piece, &work, "flushing events into the log"))
+				done = false;
 			if (work.with_inbox && (!done || work.flushed.left > 0))
 			{
 				pg_atomic_write_u32(&my_entry->inbox_filled, 1);
@@ -285,7 +306,7 @@ run_flusher(void)
 			else if (work.with_inbox)
 				inbox_backoff = 0;
 		}
-		if (stopping)
+		if (stopping || TimestampDifferenceExceeds(born, now, MAX_AGE))
 			break;
 		if (!done)
 		{
@@ -314,7 +335,8 @@ run_flusher(void)
 			pg_atomic_write_u32(&my_entry->flush_wanted, 1);
 			continue;
 		}
-		worker_sleep(setting_flush_interval);
+		if (!work.flushed.more)
+			worker_sleep(setting_flush_interval);
 	}
 }
 
@@ -333,7 +355,7 @@ run_roller(void)
 	{
 		if (!do_work(rollup_piece, &work, "rolling events up"))
 			pg_atomic_write_u32(&my_entry->rollup_wanted, 1);
-		else if (work.installed)
+		else if (work.called)
 		{
 			LWLockAcquire(my_entry->lock, LW_EXCLUSIVE);
 			my_entry->counters.rollups++;
@@ -420,6 +442,14 @@ meter_worker_main(Datum arg)
 	set_for_process("idle_in_transaction_session_timeout", "0");
 	set_for_process("default_transaction_isolation", "read committed");
 	set_for_process("default_transaction_read_only", "off");
+	if (GetConfigOption("transaction_timeout", true, false) != NULL)
+		set_for_process("transaction_timeout", "0");	/* since 17 */
+
+	/*
+	 * Waiting for a synchronous standby could not be interrupted, and makes
+	 * no event safer: a standby has no queue, and the inbox it has.
+	 */
+	set_for_process("synchronous_commit", "local");
 
 	/* an entry is made where the extension is; elsewhere none is wanted */
 	if (!do_work(nothing_piece, &work, "looking for the extension"))

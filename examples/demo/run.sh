@@ -123,6 +123,9 @@ make_server()
 		max_wal_size = '2GB'
 	END
 	psql_demo -d postgres -c 'CREATE DATABASE demo'
+	# what is older than the retention would be refused; the background worker
+	# has to know before it starts there
+	[ -z "${CSV:-}" ] || psql_demo -d postgres -c 'ALTER DATABASE demo SET meter.retention = 0'
 	psql_demo -d demo -c 'SET client_min_messages = warning' \
 		-c 'CREATE EXTENSION pg_cron' -c 'CREATE EXTENSION meter CASCADE'
 }
@@ -135,8 +138,6 @@ make_traffic()
 # replay.sql copies from psql's stdin, so the file need not be readable for run_user.
 replay_csv()
 {
-	# what is older than the retention would be refused
-	psql_demo -d demo -c 'ALTER DATABASE demo SET meter.retention = 0'
 	psql_demo -d demo -f "$work/replay.sql" <"$CSV"
 }
 
@@ -168,16 +169,17 @@ if [ -n "${CSV:-}" ]; then
 else
 	step "making three days of traffic" make_traffic
 fi
-step "SELECT meter_flush()    inbox to log" call 'SELECT meter_flush()'
+# the background worker has begun already; these return when all is done
+step "SELECT meter_flush()    queue and inbox to log" call 'SELECT meter_flush()'
 step "SELECT meter_rollup()   log to hourly usage" call 'SELECT meter_rollup()'
-step "SELECT meter_schedule() from now on by pg_cron" call 'SELECT * FROM meter_schedule()'
 psql_demo -d demo -f - <"$here/report.sql"
 
 psql=psql
 command -v psql >/dev/null || psql=$bindir/psql
 cat <<END
 
-The server keeps running; look around with
+The server keeps running, and its background worker brings what is tracked into
+the log within 200 ms and into the reports within a minute; look around with
   $psql -h $dir -p $port -U postgres demo
 and stop and remove it with
   make demo-stop

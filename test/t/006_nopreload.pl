@@ -69,6 +69,10 @@ is(ask(q{SELECT meter_normalize_endpoint('https://api.example.com/a/123?b=c')}),
 like(session('SELECT meter_schedule()'), qr/extension "pg_cron" is not installed/,
 	'meter_schedule() says what it needs');
 
+like(session("\\set VERBOSITY verbose\nSET meter.durability = buffered; SELECT meter_track('acme')"),
+	qr/ERROR:  55000: events cannot be buffered, as meter is not preloaded\nHINT: .*shared_preload_libraries.*meter\.durability to commit/,
+	'there is no queue');
+
 # Settings, known before the library is loaded
 
 ask(q{
