@@ -24,9 +24,11 @@
 #include "postmaster/interrupt.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
+#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -255,12 +257,39 @@ is_running(Run *run)
 	return false;
 }
 
+/*
+ * Can a worker connect to the database?  Not if it was dropped since the last
+ * scan, or is being dropped or copied: who does that has locked it, and would
+ * wait for our worker, which would end with an error that helps nobody.
+ */
+static bool
+can_connect(Oid database)
+{
+	MemoryContext old = CurrentMemoryContext;
+	LOCKTAG		tag;
+	bool		result;
+
+	StartTransactionCommand();
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, database, 0);
+	result = LockAcquire(&tag, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL &&
+		SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database));
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
 static void
 start(Known *known, SharedWorker kind, TimestampTz now)
 {
 	Run		   *run = &known->runs[kind];
-	MemoryContext old = MemoryContextSwitchTo(launcher_context);
+	MemoryContext old;
 
+	if (!can_connect(known->oid))
+	{
+		run->not_before = TimestampTzPlusMilliseconds(now, 1000);
+		return;
+	}
+	old = MemoryContextSwitchTo(launcher_context);
 	if (worker_start(known->oid, kind, &run->handle))
 	{
 		run->started = now;

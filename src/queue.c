@@ -271,12 +271,12 @@ put_row_patiently(SharedDatabase *database, Datum *values, bool *isnull,
 }
 
 /*
- * Put a checked event into the queue.  False if it stays full for
- * meter.queue_timeout.  Once this returns true the event will get into the
+ * Put a checked event into the queue.  False if it is full and, with wait,
+ * stays so for meter.queue_timeout.  Once this returns true the event will get into the
  * log, whatever becomes of the caller, his transaction or the server.
  */
 bool
-queue_put(const Event *event)
+queue_put(const Event *event, bool wait)
 {
 	SharedDatabase *database = shared_database(true);
 	Datum		values[EVENT_COLUMNS];
@@ -303,7 +303,8 @@ queue_put(const Event *event)
 			setting_flush_cost_threshold;
 
 	if (!put_row(database, values, isnull, data_size, &urgent) &&
-		!put_row_patiently(database, values, isnull, data_size, &urgent))
+		!(wait &&
+		  put_row_patiently(database, values, isnull, data_size, &urgent)))
 	{
 		LWLockAcquire(database->lock, LW_EXCLUSIVE);
 		database->counters.fallbacks++;

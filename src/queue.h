@@ -37,7 +37,7 @@ extern void queue_init(void);
 extern void queue_make_directory(void);
 extern char *queue_path(Oid database);
 
-extern bool queue_put(const Event *event);
+extern bool queue_put(const Event *event, bool wait);
 extern bool queue_state(QueueState *state);
 extern bool queue_waiting(void);
 

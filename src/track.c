@@ -113,7 +113,8 @@ count_ignored(void)
 
 /*
  * Put events into the queue.  Those for which there is no room go into the
- * inbox for the flush to look at, in the caller's transaction.
+ * inbox for the flush to look at, in the caller's transaction.  A call waits
+ * for room only once.
  */
 static void
 store_buffered(Event *const *events, int n)
@@ -124,7 +125,7 @@ store_buffered(Event *const *events, int n)
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (queue_put(events[i]))
+		if (queue_put(events[i], nleft == 0))
 			continue;
 		if (XactReadOnly)
 			ereport(ERROR,

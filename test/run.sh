@@ -219,10 +219,33 @@ stage_isolation()
 		regress isolation isolation/pg_isolation_regress test/isolation "${tests[@]}"
 }
 
+# A file system that can be filled up, where we may mount one: a test of a full
+# disk needs a disk of its own.
+small_disk()
+{
+	local disk=$work/small
+
+	is_root && mkdir "$disk" || return 0
+	if mount -t tmpfs -o size=48m,mode=0700 tmpfs "$disk" 2>/dev/null; then
+		at_exit remove_small_disk
+		chown "$run_user:" "$disk"
+		export METER_SMALL_DISK=$disk
+	else
+		rmdir "$disk"
+	fi
+}
+
+remove_small_disk()
+{
+	stop_servers "$work"
+	umount "$METER_SMALL_DISK" || umount -l "$METER_SMALL_DISK"
+}
+
 stage_tap()
 {
 	local ok=0 not_ok=0 start=$SECONDS file name log status fails begin
 
+	small_disk
 	for file in test/t/*.pl; do
 		name=$(basename "$file" .pl)
 		if [ ! -e "$file" ] || ! wanted "$name"; then
