@@ -228,7 +228,11 @@ scan_databases(void)
 			shared_forget(entry);
 		else if ((scans + foreach_current_index(cell)) % SCANS_PER_SWEEP == 0)
 		{
-			/* what nobody has told us of, as of a prepared transaction */
+			/*
+			 * what nobody has told us of, as of a prepared transaction, or of
+			 * jobs of pg_cron that were removed
+			 */
+			pg_atomic_write_u32(&entry->rollup_wanted, 1);
 			pg_atomic_write_u32(&entry->inbox_filled, 1);
 			pg_atomic_write_u32(&entry->flush_wanted, 1);
 		}
@@ -347,6 +351,8 @@ consider(Known *known, SharedDatabase *entry, SharedWorker kind, bool wanted,
 		entry->failed[kind] = true;
 		SpinLockRelease(&entry->mutex);
 		start(known, kind, now);
+		if (run->handle == NULL)
+			sooner(wake, run->not_before);
 	}
 }
 
