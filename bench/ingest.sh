@@ -68,7 +68,7 @@ single()
 {
 	local tps
 
-	tps=$(as_user "$bindir/pgbench" -h "$server" -p "$port" -U postgres -d postgres -n -M prepared \
+	tps=$(as_user env PGDATABASE=postgres "$bindir/pgbench" -h "$server" -p "$port" -U postgres -n -M prepared \
 		-c 1 -t "$4" -f "$files/$3" 2>/dev/null | sed -n 's/^tps = \([0-9.]*\).*/\1/p')
 	record "$1" "$2" "$(awk -v tps="$tps" -v n="$4" 'BEGIN { print n / tps }')"
 }
