@@ -11,12 +11,14 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -113,6 +115,21 @@ remember_error(void)
 }
 
 /*
+ * Is the extension there?  It stays until the end of the transaction: who
+ * drops it waits for us, or we have waited for him.
+ */
+static bool
+extension_installed(void)
+{
+	Oid			oid = get_extension_oid("meter", true);
+
+	if (!OidIsValid(oid))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, oid, 0, AccessShareLock);
+	return get_extension_oid("meter", true) == oid;
+}
+
+/*
  * Do a piece of work in a transaction of its own; false if it has failed,
  * which is then logged.
  */
@@ -126,8 +143,8 @@ do_work(void (*piece) (Work *), Work *work, const char *activity)
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+		work->installed = extension_installed();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		work->installed = OidIsValid(get_extension_oid("meter", true));
 		if (work->installed)
 			piece(work);
 		PopActiveSnapshot();
