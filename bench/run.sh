@@ -11,6 +11,7 @@
 #	SCALE=small		a fiftieth of the data, to see that the scripts work
 #	FIGURES=...		only these (rollup month ingest track)
 #	ROUNDS=n		rounds that count, 3 unless given
+#	DURATION=n		seconds that the clients of figure track run, 60 unless given
 #	TMPDIR			where the server's data go; allow 20 GB
 #
 # Each figure is a script of its own, bench/FIGURE.sh, sourced here.

@@ -17,8 +17,8 @@ clients=8
 threads=$(nproc)
 [ "$threads" -le "$clients" ] || threads=$clients
 if [ "$divisor" -eq 1 ]; then
-	seconds=60
-	warm_up=10
+	seconds=${DURATION:-60}
+	warm_up=3
 else
 	seconds=3
 	warm_up=3
