@@ -35,12 +35,13 @@ SELECT meter_track('long', endpoint => repeat('ä', 400), error_message => repea
 SELECT octet_length(endpoint), char_length(endpoint), octet_length(error_message) FROM meter.inbox WHERE tenant = 'long';
 RESET meter.normalize_endpoints;
 
--- bad input: one error each, with its SQLSTATE, and nothing is stored
+-- bad input: one error each, with its SQLSTATE, whether an event is to be committed or buffered, and
+-- nothing is stored
 TRUNCATE meter.inbox;
 \set VERBOSITY verbose
 \set SHOW_CONTEXT never
 \set ON_ERROR_STOP 0
-CREATE FUNCTION try(statement text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION outcome(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	state text; message text; detail text; hint text;
 BEGIN
@@ -52,6 +53,19 @@ EXCEPTION WHEN OTHERS THEN
 	-- times differ from run to run
 	detail := regexp_replace(detail, 'It is [0-9]{4}-[^;]*;', 'It is <time>;');
 	RETURN concat_ws(E'\n    ', state || ': ' || message, NULLIF(detail, ''), NULLIF(hint, ''));
+END
+$$;
+-- the same in both modes, or it is shown twice
+CREATE FUNCTION try(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	committed text; buffered text;
+BEGIN
+	SET LOCAL meter.durability = commit;
+	committed := outcome(statement);
+	SET LOCAL meter.durability = buffered;
+	buffered := outcome(statement);
+	RETURN CASE WHEN committed = buffered THEN committed
+		ELSE concat_ws(E'\n', committed, 'but buffered, ' || buffered) END;
 END
 $$;
 \pset format unaligned
@@ -70,11 +84,13 @@ SELECT try($$SELECT meter_track('a', quantity => 'NaN')$$);
 SELECT try($$SELECT meter_track('a', quantity => 'Infinity')$$);
 SELECT try($$SELECT meter_track('a', quantity => '-Infinity')$$);
 SELECT try($$SELECT meter_track('a', quantity => -0.5)$$);
+SELECT try($$SELECT meter_track('a', 'never heard of', -0.5)$$);
 SELECT try($$SELECT meter_track('a', quantity => repeat('7', 200)::numeric)$$);
 SELECT try($$SELECT meter_track('a', quantity => 1e30)$$);
 SELECT try($$SELECT meter_track('a', quantity => 1e30 - 1)$$);
 SELECT try($$SELECT meter_track('a', quantity => 1e131071)$$);
 SELECT try($$SELECT meter_track('a', quantity => 1e-31)$$);
+SELECT try($$SELECT meter_track('a', cost => 1e-31)$$);
 SELECT try($$SELECT meter_track('a', cost => -1e30)$$);
 SELECT try($$SELECT meter_track('a', latency_ms => 1e13)$$);
 SELECT try($$SELECT meter_track('a', service => repeat('s', 65))$$);
@@ -94,23 +110,26 @@ SELECT try($$SELECT meter_track('a', cost => 'Infinity')$$);
 SELECT try($$SELECT meter_track('a', cost => repeat('7', 200)::numeric)$$);
 SELECT try($$SELECT meter_track('a', metadata => '[1, 2]')$$);
 SELECT try($$SELECT meter_track('a', metadata => '"text"')$$);
-SELECT try($$SELECT meter_track('a', metadata => jsonb_build_object('k', repeat('x', 9000)))$$);
+SELECT try($$SELECT meter_track('a', metadata => jsonb_build_object('k', repeat('x', 8176)))$$);
 SELECT try($$SELECT meter_track('a', at => now() + interval '6 minutes')$$);
 SELECT try($$SELECT meter_track('a', at => now() + interval '4 minutes')$$);
 SELECT try($$SELECT meter_track('a', at => now() - interval '91 days')$$);
 SELECT try($$SELECT meter_track('a', at => now() - interval '89 days')$$);
 SELECT try($$SELECT meter_track('a', at => 'infinity')$$);
 SELECT try($$SELECT meter_track('a', at => '-infinity')$$);
+SELECT try($$SELECT meter_track('a', at => '0001-12-31 BC')$$);
 SELECT try($$SET meter.max_future_skew = '1h'; SELECT meter_track('a', at => now() + interval '6 minutes'); RESET meter.max_future_skew$$);
 SELECT try($$SET meter.retention = 0; SELECT meter_track('a', at => '2001-02-03'); RESET meter.retention$$);
 SELECT try($$SET meter.retention = 0; SELECT meter_track('a', at => '0001-12-31 BC'); RESET meter.retention$$);
 SELECT try($$SET meter.retention = 0; SELECT meter_track('a', at => '0001-01-01 00:00+00'); RESET meter.retention$$);
 SELECT try($$SELECT meter_track('a', quantity => 0, latency_ms => 0, status => 100)$$);
 SELECT try($$SELECT meter_track('a', status => 599, cost => -1)$$);
+SELECT try($$SELECT meter_track_batch('5')$$);
 SELECT try($$SET meter.rentention = 0$$);
 SELECT count(*) FROM meter.inbox;
+SELECT metric FROM meter.metric WHERE metric = 'never heard of';
 -- nothing of what was accepted can stop the flush or the rollup
 SET meter.retention = 0;
 SELECT * FROM meter_flush();
 SELECT meter_rollup();
-DROP FUNCTION try;
+DROP FUNCTION try, outcome;

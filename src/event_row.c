@@ -29,6 +29,26 @@ put(Datum *values, bool *isnull, int column, void *pointer)
 }
 
 /*
+ * The columns of variable length, of a row of meter.event or meter.inbox.
+ */
+void
+event_row_fill_varlena(Datum *values, bool *isnull, const Event *event)
+{
+	put(values, isnull, EVENT_TENANT, event->tenant);
+	put(values, isnull, EVENT_METRIC, event->metric);
+	put(values, isnull, EVENT_QUANTITY, event->quantity);
+	put(values, isnull, EVENT_SERVICE, event->service);
+	put(values, isnull, EVENT_ENDPOINT, event->endpoint);
+	put(values, isnull, EVENT_METHOD, event->method);
+	put(values, isnull, EVENT_USER_ID, event->user_id);
+	put(values, isnull, EVENT_COST, event->cost);
+	put(values, isnull, EVENT_METADATA, event->metadata);
+	put(values, isnull, EVENT_IDEMPOTENCY_KEY, event->idempotency_key);
+	put(values, isnull, EVENT_REQUEST_ID, event->request_id);
+	put(values, isnull, EVENT_ERROR_MESSAGE, event->error_message);
+}
+
+/*
  * The columns of an event at a position of the log.
  */
 void
@@ -46,24 +66,37 @@ event_row_fill(Datum *values, bool *isnull, const Event *event, int64 seq)
 	isnull[EVENT_SUPERSEDED_BY] = !event->voids;
 	values[EVENT_STATUS] = Int32GetDatum(event->status);
 	isnull[EVENT_STATUS] = !event->has_status;
-	put(values, isnull, EVENT_TENANT, event->tenant);
-	put(values, isnull, EVENT_METRIC, event->metric);
-	put(values, isnull, EVENT_QUANTITY, event->quantity);
-	put(values, isnull, EVENT_SERVICE, event->service);
-	put(values, isnull, EVENT_ENDPOINT, event->endpoint);
-	put(values, isnull, EVENT_METHOD, event->method);
-	put(values, isnull, EVENT_USER_ID, event->user_id);
-	put(values, isnull, EVENT_COST, event->cost);
-	put(values, isnull, EVENT_METADATA, event->metadata);
-	put(values, isnull, EVENT_IDEMPOTENCY_KEY, event->idempotency_key);
-	put(values, isnull, EVENT_REQUEST_ID, event->request_id);
-	put(values, isnull, EVENT_ERROR_MESSAGE, event->error_message);
+	event_row_fill_varlena(values, isnull, event);
 }
 
 static inline text *
 get_text(const Datum *values, const bool *isnull, int column)
 {
 	return isnull[column] ? NULL : DatumGetTextPP(values[column]);
+}
+
+/*
+ * The same columns' part of an event that is all zeros so far.  What is not
+ * toasted points into the row.
+ */
+void
+event_row_read_varlena(const Datum *values, const bool *isnull, Event *event)
+{
+	event->tenant = get_text(values, isnull, EVENT_TENANT);
+	event->metric = get_text(values, isnull, EVENT_METRIC);
+	if (!isnull[EVENT_QUANTITY])
+		event->quantity = DatumGetNumeric(values[EVENT_QUANTITY]);
+	event->service = get_text(values, isnull, EVENT_SERVICE);
+	event->endpoint = get_text(values, isnull, EVENT_ENDPOINT);
+	event->method = get_text(values, isnull, EVENT_METHOD);
+	event->user_id = get_text(values, isnull, EVENT_USER_ID);
+	if (!isnull[EVENT_COST])
+		event->cost = DatumGetNumeric(values[EVENT_COST]);
+	if (!isnull[EVENT_METADATA])
+		event->metadata = DatumGetJsonbP(values[EVENT_METADATA]);
+	event->idempotency_key = get_text(values, isnull, EVENT_IDEMPOTENCY_KEY);
+	event->request_id = get_text(values, isnull, EVENT_REQUEST_ID);
+	event->error_message = get_text(values, isnull, EVENT_ERROR_MESSAGE);
 }
 
 /*
@@ -93,18 +126,5 @@ event_row_read(HeapTupleHeader row, TupleDesc desc, Event *event)
 	event->has_status = !isnull[EVENT_STATUS];
 	if (event->has_status)
 		event->status = DatumGetInt32(values[EVENT_STATUS]);
-	event->tenant = get_text(values, isnull, EVENT_TENANT);
-	event->metric = get_text(values, isnull, EVENT_METRIC);
-	event->quantity = DatumGetNumeric(values[EVENT_QUANTITY]);
-	event->service = get_text(values, isnull, EVENT_SERVICE);
-	event->endpoint = get_text(values, isnull, EVENT_ENDPOINT);
-	event->method = get_text(values, isnull, EVENT_METHOD);
-	event->user_id = get_text(values, isnull, EVENT_USER_ID);
-	if (!isnull[EVENT_COST])
-		event->cost = DatumGetNumeric(values[EVENT_COST]);
-	if (!isnull[EVENT_METADATA])
-		event->metadata = DatumGetJsonbP(values[EVENT_METADATA]);
-	event->idempotency_key = get_text(values, isnull, EVENT_IDEMPOTENCY_KEY);
-	event->request_id = get_text(values, isnull, EVENT_REQUEST_ID);
-	event->error_message = get_text(values, isnull, EVENT_ERROR_MESSAGE);
+	event_row_read_varlena(values, isnull, event);
 }

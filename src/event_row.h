@@ -10,7 +10,10 @@
 
 #include "event.h"
 
-/* Columns of meter.event, in the order of log.sql. */
+/*
+ * Columns of meter.event, in the order of log.sql.  Those of variable length,
+ * from the tenant on, are at the same places in meter.inbox.
+ */
 enum
 {
 	EVENT_SEQ,
@@ -38,7 +41,11 @@ enum
 extern void event_row_check(TupleDesc desc);
 extern void event_row_fill(Datum *values, bool *isnull, const Event *event,
 						   int64 seq);
+extern void event_row_fill_varlena(Datum *values, bool *isnull,
+								   const Event *event);
 extern void event_row_read(HeapTupleHeader row, TupleDesc desc, Event *event);
+extern void event_row_read_varlena(const Datum *values, const bool *isnull,
+								   Event *event);
 
 /*
  * The first three columns are never null and of fixed width, so they are in

@@ -19,12 +19,8 @@
 #include "shared.h"
 #include "writer.h"
 
-static inline void
-put(TupleTableSlot *slot, int column, void *pointer)
-{
-	slot->tts_values[column] = PointerGetDatum(pointer);
-	slot->tts_isnull[column] = pointer == NULL;
-}
+StaticAssertDecl((int) INBOX_TENANT == (int) EVENT_TENANT,
+				 "meter.inbox and meter.event end in the same columns");
 
 static void
 inbox_fill(TupleTableSlot *slot, const Event *event, bool validated)
@@ -45,18 +41,7 @@ inbox_fill(TupleTableSlot *slot, const Event *event, bool validated)
 	isnull[INBOX_STATUS] = !event->has_status;
 	values[INBOX_VALIDATED] = BoolGetDatum(validated);
 	values[INBOX_VOIDS] = BoolGetDatum(event->voids);
-	put(slot, INBOX_TENANT, event->tenant);
-	put(slot, INBOX_METRIC, event->metric);
-	put(slot, INBOX_QUANTITY, event->quantity);
-	put(slot, INBOX_SERVICE, event->service);
-	put(slot, INBOX_ENDPOINT, event->endpoint);
-	put(slot, INBOX_METHOD, event->method);
-	put(slot, INBOX_USER_ID, event->user_id);
-	put(slot, INBOX_COST, event->cost);
-	put(slot, INBOX_METADATA, event->metadata);
-	put(slot, INBOX_IDEMPOTENCY_KEY, event->idempotency_key);
-	put(slot, INBOX_REQUEST_ID, event->request_id);
-	put(slot, INBOX_ERROR_MESSAGE, event->error_message);
+	event_row_fill_varlena(values, isnull, event);
 }
 
 /*
@@ -76,12 +61,6 @@ inbox_write(Event *const *events, int nevents, bool validated)
 	}
 	writer_close(writer);
 	shared_wake_at_commit();
-}
-
-static inline text *
-get_text(const Datum *values, const bool *isnull, int column)
-{
-	return isnull[column] ? NULL : DatumGetTextPP(values[column]);
 }
 
 /*
@@ -107,21 +86,7 @@ inbox_read(const Datum *values, const bool *isnull, Event *event,
 		event->status = DatumGetInt32(values[INBOX_STATUS]);
 	*validated = DatumGetBool(values[INBOX_VALIDATED]);
 	event->voids = DatumGetBool(values[INBOX_VOIDS]);
-	event->tenant = get_text(values, isnull, INBOX_TENANT);
-	event->metric = get_text(values, isnull, INBOX_METRIC);
-	if (!isnull[INBOX_QUANTITY])
-		event->quantity = DatumGetNumeric(values[INBOX_QUANTITY]);
-	event->service = get_text(values, isnull, INBOX_SERVICE);
-	event->endpoint = get_text(values, isnull, INBOX_ENDPOINT);
-	event->method = get_text(values, isnull, INBOX_METHOD);
-	event->user_id = get_text(values, isnull, INBOX_USER_ID);
-	if (!isnull[INBOX_COST])
-		event->cost = DatumGetNumeric(values[INBOX_COST]);
-	if (!isnull[INBOX_METADATA])
-		event->metadata = DatumGetJsonbP(values[INBOX_METADATA]);
-	event->idempotency_key = get_text(values, isnull, INBOX_IDEMPOTENCY_KEY);
-	event->request_id = get_text(values, isnull, INBOX_REQUEST_ID);
-	event->error_message = get_text(values, isnull, INBOX_ERROR_MESSAGE);
+	event_row_read_varlena(values, isnull, event);
 }
 
 PG_FUNCTION_INFO_V1(meter_inbox_filled);

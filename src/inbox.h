@@ -5,7 +5,7 @@
 #ifndef METER_INBOX_H
 #define METER_INBOX_H
 
-#include "event.h"
+#include "event_row.h"
 
 /* Columns of meter.inbox, in the order of inbox.sql. */
 enum
@@ -17,19 +17,8 @@ enum
 	INBOX_STATUS,
 	INBOX_VALIDATED,
 	INBOX_VOIDS,
-	INBOX_TENANT,
-	INBOX_METRIC,
-	INBOX_QUANTITY,
-	INBOX_SERVICE,
-	INBOX_ENDPOINT,
-	INBOX_METHOD,
-	INBOX_USER_ID,
-	INBOX_COST,
-	INBOX_METADATA,
-	INBOX_IDEMPOTENCY_KEY,
-	INBOX_REQUEST_ID,
-	INBOX_ERROR_MESSAGE,
-	INBOX_COLUMNS
+	INBOX_TENANT,				/* and so on as in meter.event */
+	INBOX_COLUMNS = EVENT_COLUMNS
 };
 
 extern void inbox_write(Event *const *events, int nevents, bool validated);

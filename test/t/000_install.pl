@@ -3,19 +3,13 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::RealBin;
+use MeterTest qw(ask start_node $by_hand);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('install');
-$node->init;
-$node->start;
-
-sub ask
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
+my $node = start_node('install', '');
 
 # Runs SQL that must fail; returns the error.
 sub refused
@@ -72,7 +66,7 @@ ask('DROP EXTENSION meter; DROP SCHEMA app');
 is(ask($count_objects), $before, 'removal leaves nothing');
 
 # With preload
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'\nmeter.durability = commit\nmeter.flush_interval = 0\nmeter.rollup_interval = 0");
+$node->append_conf('postgresql.conf', $by_hand);
 $node->restart;
 ask('CREATE EXTENSION meter');
 is(ask('SELECT count(*) FROM pg_extension WHERE extname = \'meter\''),

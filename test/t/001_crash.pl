@@ -9,21 +9,18 @@
 use strict;
 use warnings;
 
-use IPC::Run ();
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::RealBin;
+use MeterTest qw(
+  ask kill_child kill_server start_again start_node start_sql wait_for_session $by_hand
+  $log_is_whole $wrong_totals
+);
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
-my $node = PostgreSQL::Test::Cluster->new('crash');
-$node->init;
 # Little memory makes a rollup write many times; without vacuum tables only
 # grow, so that their size tells how far a flush or a rollup has come.
-$node->append_conf('postgresql.conf', q{
-shared_preload_libraries = 'meter'
-meter.durability = commit
-meter.flush_interval = 0
-meter.rollup_interval = 0
+my $node = start_node('crash', $by_hand . q{
 restart_after_crash = on
 autovacuum = off
 meter.rollup_work_mem = '1MB'
@@ -31,36 +28,6 @@ log_statement = none
 max_wal_size = '1GB'
 work_mem = '64MB'
 });
-$node->start;
-
-sub ask
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
-
-# Starts a psql in the background, under a name that pg_stat_activity shows.
-sub start_sql
-{
-	my ($name, @sql) = @_;
-	my $session = { name => $name, output => '' };
-	$session->{run} = IPC::Run::start(
-		[
-			'psql', '-XAtq', '-d',
-			$node->connstr('postgres') . " application_name=$name",
-			map { ('-c', $_) } @sql
-		],
-		'<', \undef, '>', \$session->{output}, '2>&1');
-	return $session;
-}
-
-sub wait_until
-{
-	my ($sql, $what) = @_;
-	$node->poll_query_until('postgres', $sql)
-	  or die "timed out waiting until $what";
-	return;
-}
 
 # Crash recovery
 
@@ -68,42 +35,18 @@ sub wait_until
 sub kill_backend
 {
 	my ($session) = @_;
-	my $pid = ask("SELECT pid FROM pg_stat_activity WHERE application_name = '$session->{name}'");
-	my $log_offset = -s $node->logfile;
-	kill 9, $pid;
+	kill_child(ask("SELECT pid FROM pg_stat_activity WHERE application_name = '$session->{name}'"));
 	$session->{run}->finish;
-	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $log_offset);
-	wait_until('SELECT true', 'the server has recovered');
 	return 1;
 }
 
-# Has the process ended?  In a container nobody may have collected it.
-sub is_dead
-{
-	my ($pid) = @_;
-	return 1 if !kill 0, $pid;
-	open my $stat, '<', "/proc/$pid/stat" or return 0;
-	return <$stat> =~ /\) Z/ ? 1 : 0;
-}
-
-# kill -9 of the postmaster and of all its children at once.
-sub kill_server
+# kill -9 of all there is.
+sub kill_all
 {
 	my ($session) = @_;
-	my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
-	my @pids = split /\n/, ask('SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
-	$node->kill9;
-	kill 9, @pids;
+	kill_server(postmaster_first => 1);
 	$session->{run}->finish;
-	for my $pid ($postmaster, @pids)
-	{
-		my $tries = 100 * $PostgreSQL::Test::Utils::timeout_default;
-		usleep(10_000) while !is_dead($pid) && $tries-- > 0;
-	}
-	# a process that is dead but not collected would count as running
-	unlink $node->data_dir . '/postmaster.pid',
-	  $node->host . '/.s.PGSQL.' . $node->port . '.lock';
-	$node->start;
+	start_again();
 	return 1;
 }
 
@@ -140,21 +83,6 @@ ask(q{
 
 # Checking
 
-# Gaps and repeats in seq; positions that do not fit.
-my $log_is_whole = q{
-	SELECT (count(*) = count(DISTINCT seq) AND count(*) = COALESCE(max(seq), 0)
-			AND COALESCE(min(seq), 1) = 1
-			AND count(*) = COALESCE((SELECT last_seq FROM meter.log_position), 0))
-		AND NOT EXISTS (
-			(SELECT (at AT TIME ZONE 'UTC')::date, count(*), min(seq), max(seq)
-			 FROM meter.event GROUP BY 1
-			 EXCEPT SELECT day, events, first_seq, last_seq FROM meter.event_partition)
-			UNION ALL
-			(SELECT day, events, first_seq, last_seq FROM meter.event_partition
-			 EXCEPT SELECT (at AT TIME ZONE 'UTC')::date, count(*), min(seq), max(seq)
-			 FROM meter.event GROUP BY 1))
-	FROM meter.event};
-
 # Events that were sent and are not in the log exactly once as they were sent,
 # or are in it without having been sent.  Of those with the same key one counts.
 my $lost_or_doubled = q{
@@ -178,41 +106,6 @@ my $lost_or_doubled = q{
 		(SELECT * FROM expected EXCEPT ALL SELECT * FROM logged)
 		UNION ALL
 		(SELECT * FROM logged EXCEPT ALL SELECT * FROM expected)) AS d};
-
-# Groups whose totals differ from those of the raw events.
-my $wrong_totals = q{
-	WITH raw AS (
-		SELECT date_trunc('hour', at, 'UTC') AS hour, tenant, metric, endpoint,
-			count(*) AS events,
-			count(*) FILTER (WHERE status >= 400) AS errors,
-			count(*) FILTER (WHERE status BETWEEN 400 AND 499) AS errors_4xx,
-			count(*) FILTER (WHERE status >= 500) AS errors_5xx,
-			count(*) FILTER (WHERE status = 429) AS errors_429,
-			min(at) AS first_at, max(at) AS last_at,
-			sum(quantity) AS quantity, min(quantity), max(quantity), sum(cost) AS cost,
-			count(latency_ms) AS latencies, max(latency_ms) AS slowest,
-			count(DISTINCT user_id) AS users
-		FROM meter.event GROUP BY 1, 2, 3, 4
-	), total AS (
-		SELECT hour, tenant, metric, endpoint, events, errors, errors_4xx, errors_5xx,
-			errors_429, first_at, last_at, quantity, quantity_min, quantity_max, cost,
-			COALESCE(meter_sketch_count(latency), 0), meter_sketch_max(latency),
-			meter.users_count(users)
-		FROM meter.usage_hourly
-	), raw_user AS (
-		SELECT (at AT TIME ZONE 'UTC')::date, tenant, metric, user_id, count(*),
-			count(*) FILTER (WHERE status >= 400), sum(quantity), sum(cost)
-		FROM meter.event WHERE user_id IS NOT NULL GROUP BY 1, 2, 3, 4
-	), total_user AS (
-		SELECT day, tenant, metric, user_id, events, errors, quantity, cost
-		FROM meter.usage_user_daily
-	)
-	SELECT (SELECT count(*) FROM (
-			(SELECT * FROM raw EXCEPT ALL SELECT * FROM total)
-			UNION ALL (SELECT * FROM total EXCEPT ALL SELECT * FROM raw)) AS d)
-		+ (SELECT count(*) FROM (
-			(SELECT * FROM raw_user EXCEPT ALL SELECT * FROM total_user)
-			UNION ALL (SELECT * FROM total_user EXCEPT ALL SELECT * FROM raw_user)) AS d)};
 
 sub check_all
 {
@@ -260,8 +153,7 @@ sub kill_after_writing
 	my $before = ask($state);
 	my $size = ask("SELECT size('meter.$table')");
 	my $session = start_sql('victim', "SELECT $function()", 'SELECT pg_sleep(600)');
-	wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'victim'
-			AND state = 'active'}, 'the victim is at work');
+	wait_for_session($session, q{state = 'active'}, 'the victim is at work');
 	ask("CALL watch('meter.$table', $size + $bytes)");
 	$kill->($session);
 	my $after = ask($state);
@@ -290,11 +182,9 @@ my $before = ask($state);
 my $holder = start_sql('holder', 'BEGIN',
 	q{SELECT meter_track('t0', idempotency_key => 'held', request_id => 'never committed')},
 	'SELECT pg_sleep(600)');
-wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'holder'
-		AND wait_event = 'PgSleep'}, 'a key is held');
+wait_for_session($holder, q{wait_event = 'PgSleep'}, 'a key is held');
 my $victim = start_sql('victim', 'SELECT meter_flush()');
-wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'victim'
-		AND wait_event = 'transactionid'}, 'the flush waits for the key');
+wait_for_session($victim, q{wait_event = 'transactionid'}, 'the flush waits for the key');
 ok(kill_backend($victim), 'a flush that has appended most of its events is killed');
 $holder->{run}->finish;
 is(ask($state), $before, 'nothing of it is there after recovery');
@@ -314,11 +204,9 @@ $holder = start_sql('holder', 'BEGIN',
 	q{SELECT count(*) FROM (SELECT FROM meter.usage_hourly
 		WHERE tenant = 't7' AND endpoint = '/v1/e7' FOR UPDATE) AS u},
 	'SELECT pg_sleep(600)');
-wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'holder'
-		AND wait_event = 'PgSleep'}, 'a total is locked');
+wait_for_session($holder, q{wait_event = 'PgSleep'}, 'a total is locked');
 $victim = start_sql('victim', 'SELECT meter_rollup()');
-wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'victim'
-		AND wait_event = 'transactionid'}, 'the rollup waits for the row');
+wait_for_session($victim, q{wait_event = 'transactionid'}, 'the rollup waits for the row');
 ok(kill_backend($victim), 'a rollup that has written some of its totals is killed');
 $holder->{run}->finish;
 is(ask($state), $before, 'nothing of it is there after recovery');
@@ -329,19 +217,18 @@ check_all('after crashes of backends');
 # kill -9 of the server
 
 ask('SET client_min_messages = warning; SELECT send(140000, 209999)');
-kill_after_writing('meter_flush', 'event', $_, \&kill_server) for 1_000_000, 3_000_000;
+kill_after_writing('meter_flush', 'event', $_, \&kill_all) for 1_000_000, 3_000_000;
 ask('SELECT meter_flush()');
 is(ask($lost_or_doubled), '0', 'after crashes of the server, a flush appends everything exactly once');
-kill_after_writing('meter_rollup', 'usage_hourly', $_, \&kill_server) for 0, 1_000_000;
+kill_after_writing('meter_rollup', 'usage_hourly', $_, \&kill_all) for 0, 1_000_000;
 ask('SELECT meter_rollup()');
 check_all('after crashes of the server');
 
 # Events whose commit was acknowledged just before the crash wait in the inbox.
 ask('SET client_min_messages = warning; SELECT send(210000, 210999)');
 $victim = start_sql('victim', 'SELECT pg_sleep(600)');
-wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'victim'
-		AND wait_event = 'PgSleep'}, 'a session is idle');
-kill_server($victim);
+wait_for_session($victim, q{wait_event = 'PgSleep'}, 'a session is idle');
+kill_all($victim);
 ask('SELECT meter_flush(); SELECT meter_rollup()');
 check_all('after a crash with events waiting');
 

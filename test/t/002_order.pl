@@ -13,8 +13,9 @@
 use strict;
 use warnings;
 
-use IPC::Run ();
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::RealBin;
+use MeterTest qw(ask start_node start_script wait_until $by_hand $log_is_whole $wrong_totals);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -26,43 +27,22 @@ my $WRITERS = 12;
 my $TRANSACTIONS = 250;		# of each writer
 my $KEYS = 1500;
 
-my $node = PostgreSQL::Test::Cluster->new('order');
-$node->init;
-$node->append_conf('postgresql.conf', q{
-shared_preload_libraries = 'meter'
-meter.durability = commit
-meter.flush_interval = 0
-meter.rollup_interval = 0
+my $node = start_node('order', $by_hand . q{
 max_connections = 40
 log_statement = none
 deadlock_timeout = '200ms'
 });
-$node->start;
 
-sub ask
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
-
-# Starts psql in the background.  The script and the output are files, since a
-# pipe moves only while somebody reads it here.
+# Starts psql in the background.
 my $sessions = 0;
 
 sub start_psql
 {
 	my ($script) = @_;
-	my $file = "$PostgreSQL::Test::Utils::tmp_check/session" . ++$sessions;
-	append_to_file("$file.sql", $script);
-	return {
-		output => "$file.out",
-		run => IPC::Run::start(
-			[
-				'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
-				$node->connstr('postgres'), '-f', "$file.sql"
-			],
-			'<', \undef, '>', "$file.out", '2>&1')
-	};
+	my $name = 'session' . ++$sessions;
+	my $file = "$PostgreSQL::Test::Utils::tmp_check/$name.sql";
+	append_to_file($file, $script);
+	return start_script($name, $file);
 }
 
 ask(q{
@@ -237,9 +217,8 @@ for my $writer (0 .. $WRITERS - 1)
 my @flushers = map { start_psql('CALL flush_and_flush()') } 1 .. 3;
 my @rollups = map { start_psql('CALL roll_and_roll()') } 1 .. 2;
 my $reader = start_psql('CALL consume()');
-$node->poll_query_until('postgres',
-	q{SELECT count(*) = 6 FROM pg_stat_activity WHERE query LIKE 'CALL %'})
-  or die 'timed out waiting for the flushers, rollups and the reader';
+wait_until(q{SELECT count(*) = 6 FROM pg_stat_activity WHERE query LIKE 'CALL %'},
+	'the flushers, rollups and the reader are at work');
 my @writers = map { start_psql($_) } @scripts;
 
 sub finish_all
@@ -247,7 +226,7 @@ sub finish_all
 	my ($what, @sessions) = @_;
 	my $failed = grep { !$_->{run}->finish } @sessions;
 	is($failed, 0, "$what without an error");
-	for (map { slurp_file($_->{output}) } @sessions)
+	for (map { slurp_file($_->{errors}) } @sessions)
 	{
 		diag $_ if /ERROR|FATAL|PANIC/;
 	}
@@ -318,32 +297,7 @@ cmp_ok(ask('SELECT count(DISTINCT batch) FROM seen'), '>', 1, 'it read while the
 sub totals_are_right
 {
 	my ($when) = @_;
-	is( ask(q{
-		WITH raw AS (
-			SELECT date_trunc('hour', at, 'UTC'), tenant, metric, count(*) AS events,
-				count(*) FILTER (WHERE status >= 400) AS errors, sum(quantity) AS quantity,
-				min(at), max(at), min(quantity), max(quantity), sum(cost),
-				count(latency_ms), max(latency_ms), count(DISTINCT user_id)
-			FROM meter.event WHERE superseded_by IS NULL GROUP BY 1, 2, 3
-		), total AS (
-			SELECT hour, tenant, metric, events, errors, quantity, first_at, last_at,
-				quantity_min, quantity_max, cost, COALESCE(meter_sketch_count(latency), 0),
-				meter_sketch_max(latency), meter.users_count(users)
-			FROM meter.usage_hourly
-		), raw_user AS (
-			SELECT (at AT TIME ZONE 'UTC')::date, tenant, metric, user_id, count(*), sum(quantity)
-			FROM meter.event WHERE superseded_by IS NULL AND user_id IS NOT NULL
-			GROUP BY 1, 2, 3, 4
-		), total_user AS (
-			SELECT day, tenant, metric, user_id, events, quantity FROM meter.usage_user_daily
-		)
-		SELECT (SELECT count(*) FROM (
-				(SELECT * FROM raw EXCEPT ALL SELECT * FROM total)
-				UNION ALL (SELECT * FROM total EXCEPT ALL SELECT * FROM raw)) AS d)
-			+ (SELECT count(*) FROM (
-				(SELECT * FROM raw_user EXCEPT ALL SELECT * FROM total_user)
-				UNION ALL (SELECT * FROM total_user EXCEPT ALL SELECT * FROM raw_user)) AS d)}),
-		'0', $when);
+	is(ask($wrong_totals), '0', $when);
 	return;
 }
 
@@ -383,8 +337,7 @@ is( ask(q{SELECT (SELECT count(*) FROM result WHERE what = 'accepted')
 	't', 'each accepted correction is in the log or among the rejected events');
 cmp_ok(ask(q{SELECT count(*) FROM result WHERE what = 'too late'}),
 	'>', 0, 'some came too late and were told so');
-is( ask('SELECT count(*) = max(seq) AND max(seq) = (SELECT last_seq FROM meter.log_position) FROM meter.event'),
-	't', 'the log still has no gap');
+is(ask($log_is_whole), 't', 'the log still has no gap');
 totals_are_right('the totals follow the corrections');
 
 $node->stop;

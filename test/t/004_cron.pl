@@ -8,41 +8,18 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::RealBin;
+use MeterTest qw(ask session start_node $by_hand);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('cron');
-$node->init;
-$node->append_conf('postgresql.conf', q{
-shared_preload_libraries = 'meter'
-meter.durability = commit
-meter.flush_interval = 0
-meter.rollup_interval = 0
-max_worker_processes = 20
-});
-$node->start;
+my $node = start_node('cron', "${by_hand}max_worker_processes = 20");
 
-if ($node->safe_psql('postgres',
-		q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_cron'}) eq '0')
+if (ask(q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_cron'}) eq '0')
 {
 	$node->stop;
 	plan skip_all => 'pg_cron is not installed';
-}
-
-sub ask
-{
-	my ($sql, $on) = @_;
-	return ($on // $node)->safe_psql('postgres', $sql);
-}
-
-# The error of SQL that must fail, with its SQLSTATE.
-sub error_of
-{
-	my ($sql, $on, $database) = @_;
-	my ($status, $stdout, $stderr) =
-	  ($on // $node)->psql($database // 'postgres', "\\set VERBOSITY verbose\n$sql");
-	return $status ? $stderr : "no error, but: $stdout";
 }
 
 # Without pg_cron
@@ -50,7 +27,7 @@ sub error_of
 ask('CREATE EXTENSION meter CASCADE');
 for my $function ('meter_schedule', 'meter_unschedule')
 {
-	my $error = error_of("SELECT $function()");
+	my $error = session("SELECT $function()");
 	like($error, qr/ERROR:  55000: extension "pg_cron" is not installed in this database/,
 		"$function() without pg_cron is refused");
 	like($error, qr/HINT: .*pg_cron to "shared_preload_libraries".*"cron.database_name" to "postgres"/,
@@ -61,19 +38,16 @@ for my $function ('meter_schedule', 'meter_unschedule')
 
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'meter,pg_cron'
-meter.durability = commit
-meter.flush_interval = 0
-meter.rollup_interval = 0
 cron.database_name = 'postgres'
 cron.host = '} . $node->host . q{'
 });
 $node->restart;
-like(error_of('SELECT meter_schedule()'),
+like(session('SELECT meter_schedule()'),
 	qr/HINT:  pg_cron runs in database "postgres"\. Run CREATE EXTENSION pg_cron here/,
 	'where pg_cron is loaded the hint is to create the extension');
 ask('CREATE EXTENSION pg_cron; CREATE DATABASE other');
-$node->safe_psql('other', 'CREATE EXTENSION meter CASCADE');
-like(error_of('SELECT meter_schedule()', $node, 'other'),
+ask('CREATE EXTENSION meter CASCADE', 'other');
+like(session('SELECT meter_schedule()', 'other'),
 	qr/55000: .*\n.*pg_cron runs in database "postgres".*cron\.schedule_in_database/,
 	'in another database the hint is to schedule from there');
 
@@ -108,8 +82,8 @@ is(ask($jobs), expected_jobs(@mine), 'calling it again adds nothing');
 ask(q{SET ROLE operator; SELECT meter_schedule('*/5 * * * *', maintain => '30 2 * * *')});
 @mine = ('meter flush|*/5 * * * *', 'meter rollup|*/5 * * * *', 'meter maintain|30 2 * * *');
 is(ask($jobs), expected_jobs(@mine), 'calling it with other schedules changes them');
-like(error_of(q{SELECT meter_schedule('every now and then')}),
-	qr/invalid schedule/, 'a wrong schedule is refused');
+like(session(q{SELECT meter_schedule('every now and then')}),
+	qr/ERROR: .*invalid schedule/, 'a wrong schedule is refused');
 is(ask($jobs), expected_jobs(@mine), 'and changes nothing');
 is(ask('SELECT meter_unschedule()'), '0', 'the jobs of another role are not removed');
 is(ask('SET ROLE operator; SELECT meter_unschedule()'), '3', 'meter_unschedule() removes all of them');
@@ -118,24 +92,18 @@ is(ask('SET ROLE operator; SELECT meter_unschedule()'), '0', 'then there is noth
 
 # Running
 
-my $workers = PostgreSQL::Test::Cluster->new('workers');
-$workers->init;
-$workers->append_conf('postgresql.conf', q{
+my $workers = start_node('workers', $by_hand . q{
 shared_preload_libraries = 'pg_cron,meter'
-meter.durability = commit
-meter.flush_interval = 0
-meter.rollup_interval = 0
 max_worker_processes = 20
 cron.database_name = 'postgres'
 cron.use_background_workers = on
 });
-$workers->start;
 ask(q{CREATE EXTENSION pg_cron; CREATE SCHEMA "My App";
 	CREATE EXTENSION hll; CREATE EXTENSION meter SCHEMA "My App"}, $workers);
 
 # pg_cron can run jobs each second since 1.5, else each minute
-my $often = error_of(q{BEGIN; SELECT cron.schedule('probe', '1 seconds', 'SELECT 1'); ROLLBACK},
-	$workers) =~ /^no error/ ? '1 seconds' : '* * * * *';
+my $often = session(q{BEGIN; SELECT cron.schedule('probe', '1 seconds', 'SELECT 1'); ROLLBACK},
+	$workers) =~ /ERROR/ ? '* * * * *' : '1 seconds';
 note "the schedule is $often";
 
 # The jobs run at the same time, in any order.  So that the first run of each

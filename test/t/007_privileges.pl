@@ -9,15 +9,15 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::RealBin;
+use MeterTest qw(start_node $by_hand);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('privileges');
-$node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'meter'\nmeter.durability = commit\nmeter.flush_interval = 0\nmeter.rollup_interval = 0\nlog_statement = none");
-$node->start;
+my $node = start_node('privileges', "${by_hand}log_statement = none");
 
+# What SQL returns, or its error.
 sub ask
 {
 	my ($sql, $user) = @_;

@@ -8,8 +8,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
 use JSON::PP;
-use PostgreSQL::Test::Cluster;
+use MeterTest qw(ask start_node $by_hand);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -17,18 +19,8 @@ my $data = $ENV{METER_DATA};
 plan skip_all => 'METER_DATA names no directory with the data'
   unless defined $data && -r "$data/openstack_api.csv" && -r "$data/azure_llm_code.csv";
 
-my $node = PostgreSQL::Test::Cluster->new('real');
-$node->init;
-$node->append_conf('postgresql.conf',
-	"shared_preload_libraries = 'meter'\nmeter.durability = commit\nmeter.flush_interval = 0\nmeter.rollup_interval = 0\ntimezone = 'UTC'\nmeter.retention = 0");
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION meter CASCADE');
-
-sub ask
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
+my $node = start_node('real', "${by_hand}timezone = 'UTC'\nmeter.retention = 0");
+ask('CREATE EXTENSION meter CASCADE');
 
 # --- the cloud's API log, through the demo's replay ---------------------------
 

@@ -13,18 +13,19 @@
 use strict;
 use warnings;
 
-use IPC::Run ();
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::RealBin;
+use MeterTest qw(
+  ask kill_child kill_server start_again start_clients start_node start_sql
+  wait_for_flush wait_for_session wait_until $log_is_whole
+);
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $clients = 8;
 my $tempdir = PostgreSQL::Test::Utils::tempdir;
 
-my $node = PostgreSQL::Test::Cluster->new('queue');
-$node->init;
-$node->append_conf('postgresql.conf', q{
+my $node = start_node('queue', q{
 shared_preload_libraries = 'meter'
 meter.flush_interval = 200
 meter.queue_size = 256kB
@@ -38,21 +39,6 @@ max_wal_size = 1GB
 work_mem = 64MB
 synchronous_standby_names = ''
 });
-$node->start;
-
-sub ask
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
-
-sub wait_until
-{
-	my ($sql, $what) = @_;
-	$node->poll_query_until('postgres', $sql)
-	  or die "timed out waiting until $what";
-	return;
-}
 
 # Changes the configuration of a server that is down, or will be asked to
 # reload it.
@@ -75,44 +61,10 @@ my $queue_file = $node->data_dir . "/pg_meter/$database";
 # What each client does.  Events are of many lengths, so that records end
 # everywhere in the queue.
 my $script = "$tempdir/track.sql";
-open my $file, '>', $script or die "$script: $!";
-print $file "\\o /dev/null\n";
-for my $i (1 .. 30_000)
-{
-	my $filler = 'x' x ($i * 7919 % 300);
-	print $file "SELECT meter_track('t', error_message => '$filler', request_id => :'run' || '-$i');\n\\echo :run-$i\n";
-}
-print $file "SELECT pg_sleep(600);\n";
-close $file;
-
-my $runs = 0;
-
-# Starts the clients and waits until all are at work and so many events have
-# been tracked.
-sub start_load
-{
-	my ($events) = @_;
-	my @load;
-	$runs++;
-	for my $client (1 .. $clients)
-	{
-		my $run = "c${client}r$runs";
-		push @load,
-		  {
-			run => $run,
-			process => IPC::Run::start(
-				[
-					'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', "run=$run", '-f', $script,
-					'-d', $node->connstr('postgres') . " application_name=client$client"
-				],
-				'<', \undef, '>', "$tempdir/$run.out", '2>', "$tempdir/$run.err")
-		  };
-	}
-	wait_until("SELECT (SELECT count(*) = $clients FROM pg_stat_activity
-			WHERE application_name LIKE 'client%' AND query LIKE '%meter_track%')
-		AND (SELECT queued + fallbacks >= $events FROM meter.stats)", 'the clients are at work');
-	return @load;
-}
+append_to_file($script, join '', "\\o /dev/null\n", (map {
+	my $filler = 'x' x ($_ * 7919 % 300);
+	"SELECT meter_track('t', error_message => '$filler', request_id => :'run' || '-$_');\n\\echo :run-$_\n"
+} 1 .. 30_000), "SELECT pg_sleep(600);\n");
 
 # Waits for the clients, whose server is gone, and notes what has returned.
 sub finish_load
@@ -121,8 +73,8 @@ sub finish_load
 	my @errors;
 	for my $client (@load)
 	{
-		$client->{process}->finish;
-		push @errors, grep { /ERROR/ } split /\n/, slurp_file("$tempdir/$client->{run}.err");
+		$client->{run}->finish;
+		push @errors, grep { /ERROR/ } split /\n/, slurp_file($client->{errors});
 	}
 	is(join("\n", @errors), '', 'no call has failed but for the loss of the server');
 	return;
@@ -131,7 +83,7 @@ sub finish_load
 sub note_returned
 {
 	my (@load) = @_;
-	ask(join ';', map { "COPY returned FROM '$tempdir/$_->{run}.out'" } @load);
+	ask(join ';', map { "COPY returned FROM '$_->{output}'" } @load);
 	return;
 }
 
@@ -147,49 +99,6 @@ sub track_bulk
 }
 
 # Killing
-
-# Has the process ended?  In a container nobody may have collected it.
-sub is_dead
-{
-	my ($pid) = @_;
-	return 1 if !kill 0, $pid;
-	open my $stat, '<', "/proc/$pid/stat" or return 0;
-	return <$stat> =~ /\) Z/ ? 1 : 0;
-}
-
-# kill -9 of the postmaster and of all its children at once.  If the postmaster
-# is not the last, some child may see that it has died and do a bit more.
-sub kill_server
-{
-	my (%order) = @_;
-	my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
-	my @pids = split /\n/, ask('SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
-	$node->kill9 if $order{postmaster_first};
-	kill 9, @pids;
-	$node->kill9;
-	for my $pid ($postmaster, @pids)
-	{
-		my $tries = 100 * $PostgreSQL::Test::Utils::timeout_default;
-		usleep(10_000) while !is_dead($pid) && $tries-- > 0;
-	}
-	return;
-}
-
-# A child that began just before the kill is in no list.  It ends when it sees
-# that the postmaster is dead, and until then nothing can start.
-sub start_again
-{
-	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
-
-	# a process that is dead but not collected would count as running
-	unlink $node->data_dir . '/postmaster.pid', $node->host . '/.s.PGSQL.' . $node->port . '.lock';
-	while (!$node->start(fail_ok => 1))
-	{
-		die 'the server does not start' if $tries-- == 0;
-		usleep(100_000);
-	}
-	return;
-}
 
 # Returns the flusher's process as soon as it flushes and the condition is
 # true.  Should that be over before it is seen, another process, for what must
@@ -219,18 +128,6 @@ ask(q{
 		RETURN found;
 	END $$});
 
-# Starts a psql in the background, under a name that pg_stat_activity shows.
-sub start_sql
-{
-	my ($name, @sql) = @_;
-	return IPC::Run::start(
-		[
-			'psql', '-XAtq', '-d', $node->connstr('postgres') . " application_name=$name",
-			map { ('-c', $_) } @sql
-		],
-		'<', \undef, '>', "$tempdir/$name.out", '2>&1');
-}
-
 # Has a flush of events stopped between its commit and the release of the
 # queue's space, as a commit that waits for a standby is in the WAL already.
 # Returns the session, its process and the events' run.  The server may take a
@@ -251,47 +148,12 @@ sub stop_at_commit
 			'a flush has ended or waits');
 		my $pid = ask($sql);
 		return ($session, $pid, "$name$i") if $pid ne '';
-		$session->finish;
+		$session->{run}->finish;
 	}
 	die 'no flush waits for a standby';
 }
 
-# kill -9 of a child: the postmaster then ends all others and starts anew.
-sub kill_child
-{
-	my ($pid) = @_;
-	my $log_offset = -s $node->logfile;
-	die 'there is no process to kill' if $pid !~ /^\d+$/;
-	kill 9, $pid;
-	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $log_offset);
-	wait_until('SELECT true', 'the server has recovered');
-	return;
-}
-
 # Checking
-
-sub wait_for_flush
-{
-	# what leaves the queue may go into the inbox, but not the other way round
-	wait_until('SELECT queue_bytes = 0 FROM meter.stats', 'the queue is empty');
-	wait_until('SELECT NOT EXISTS (SELECT FROM meter.inbox)', 'the inbox is empty');
-	return;
-}
-
-# Gaps and repeats in seq; positions that do not fit.
-my $log_is_whole = q{
-	SELECT (count(*) = count(DISTINCT seq) AND count(*) = COALESCE(max(seq), 0)
-			AND COALESCE(min(seq), 1) = 1
-			AND count(*) = COALESCE((SELECT last_seq FROM meter.log_position), 0))
-		AND NOT EXISTS (
-			(SELECT (at AT TIME ZONE 'UTC')::date, count(*), min(seq), max(seq)
-			 FROM meter.event GROUP BY 1
-			 EXCEPT SELECT day, events, first_seq, last_seq FROM meter.event_partition)
-			UNION ALL
-			(SELECT day, events, first_seq, last_seq FROM meter.event_partition
-			 EXCEPT SELECT (at AT TIME ZONE 'UTC')::date, count(*), min(seq), max(seq)
-			 FROM meter.event GROUP BY 1))
-	FROM meter.event};
 
 # Each client had one call in its hands when it was stopped.
 my $lost_doubled_invented = q{
@@ -362,7 +224,7 @@ check_all('at first');
 
 for my $round (1 .. 10)
 {
-	my @load = start_load(300 * $round);
+	my @load = start_clients($clients, $script, 300 * $round);
 	kill_server(postmaster_first => $round % 2);
 	finish_load(@load);
 	my $waiting = read_queue();
@@ -379,7 +241,7 @@ configure('meter.queue_size' => '16MB');
 $node->restart;
 for my $client (1, $clients)
 {
-	my @load = start_load(1000);
+	my @load = start_clients($clients, $script, 1000);
 	kill_child(ask("SELECT pid FROM pg_stat_activity WHERE application_name = 'client$client'"));
 	finish_load(@load);
 	note_returned(@load);
@@ -391,7 +253,7 @@ for my $client (1, $clients)
 # Wherever it is in a flush, under load.
 for my $round (1 .. 3)
 {
-	my @load = start_load(1000);
+	my @load = start_clients($clients, $script, 1000);
 	kill_child(flusher_at_work('true'));
 	finish_load(@load);
 	note_returned(@load);
@@ -415,21 +277,20 @@ check_all('flusher killed in the middle of much');
 # waits for a lock.
 my $holder = start_sql('holder', 'BEGIN', 'LOCK TABLE meter.queue_position IN SHARE MODE',
 	'SELECT pg_sleep(600)');
-wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'holder'
-		AND wait_event = 'PgSleep'}, 'the table is locked');
+wait_for_session($holder, q{wait_event = 'PgSleep'}, 'the table is locked');
 my $last_seq = ask('SELECT last_seq FROM meter.log_position');
 track_bulk('locked', 1000);
 wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'meter flusher'
 		AND wait_event_type = 'Lock'}, 'the flusher waits for the lock');
 is(ask('SELECT last_seq FROM meter.log_position'), $last_seq, 'a flush waits before its end');
 kill_child(ask(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'meter flusher'}));
-$holder->finish;
+$holder->{run}->finish;
 check_all('flusher killed before it has written its position');
 
 # When it has committed, but not released the queue's space.
 my ($session, $pid, $run) = stop_at_commit('committed');
 kill_child($pid);
-$session->finish;
+$session->{run}->finish;
 is(scalar(grep { $_->{id} =~ /^$run-/ } read_queue()), 1000, 'events of a flush that has committed are in the queue');
 is(ask("SELECT count(*) FROM meter.event WHERE request_id LIKE '$run-%'"), '1000', 'and in the log');
 configure('synchronous_standby_names' => q{''}, 'meter.flush_interval' => 200);
@@ -440,7 +301,7 @@ check_all('flush killed when it had committed');
 ($session, $pid, $run) = stop_at_commit('done');
 track_bulk('waiting', 1000);
 kill_server();
-$session->finish;
+$session->{run}->finish;
 configure('synchronous_standby_names' => q{''}, 'meter.flush_interval' => 200);
 my @ids = map { $_->{id} } read_queue();
 is(scalar(grep { /^$run-/ } @ids), 1000, 'flushed events are in the queue');
@@ -486,7 +347,7 @@ check_all('keys repeated after kills');
 
 for my $mode ('immediate', 'fast')
 {
-	my @load = start_load(1000);
+	my @load = start_clients($clients, $script, 1000);
 	$node->stop($mode);
 	finish_load(@load);
 	$node->start;
@@ -571,7 +432,7 @@ for my $case (@damages)
 
 	$contents = slurp_file($queue_file);
 	my @whole = $case->{damage}->(@records);
-	open $file, '>:raw', $queue_file or die "$queue_file: $!";
+	open my $file, '>:raw', $queue_file or die "$queue_file: $!";
 	print $file $contents;
 	close $file;
 	configure('meter.flush_interval' => 200);

@@ -7,16 +7,18 @@
 use strict;
 use warnings;
 
-use IPC::Run ();
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::RealBin;
+use MeterTest qw(
+  ask continue_process session start_node start_sql stop_process wait_for_flush
+  wait_for_session wait_until $flusher_sleeps
+);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 # The flusher sleeps until something is urgent, so that it does nothing on its
 # own while it is about to be stopped.
-my $node = PostgreSQL::Test::Cluster->new('full');
-$node->init;
-$node->append_conf('postgresql.conf', q{
+my $node = start_node('full', q{
 shared_preload_libraries = 'meter'
 meter.queue_size = '256kB'
 meter.flush_interval = '1h'
@@ -25,49 +27,6 @@ autovacuum = off
 log_statement = none
 log_line_prefix = '%m [%p] %b '
 });
-$node->start;
-
-my $stopped;
-
-END
-{
-	# a stopped process would not even see that the server shuts down
-	kill 'CONT', $stopped if $stopped;
-}
-
-sub ask
-{
-	my ($sql, $database) = @_;
-	return $node->safe_psql($database // 'postgres', $sql);
-}
-
-# What a session prints on both channels, errors with their SQLSTATE.
-sub session
-{
-	my ($sql, $database) = @_;
-	my ($status, $stdout, $stderr) = $node->psql($database // 'postgres',
-		"\\set VERBOSITY verbose\n$sql", on_error_stop => 0);
-	return "$stdout\n$stderr";
-}
-
-sub wait_until
-{
-	my ($sql, $what, $database) = @_;
-	$node->poll_query_until($database // 'postgres', $sql)
-	  or die "timed out waiting until $what";
-	return;
-}
-
-# A psql in the background, under a name that pg_stat_activity shows.
-sub start_sql
-{
-	my ($name, $sql) = @_;
-	my $session = { output => '' };
-	$session->{run} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr('postgres') . " application_name=$name", '-c', $sql ],
-		'<', \undef, '>', \$session->{output}, '2>&1');
-	return $session;
-}
 
 # The events that must be in the log once each, by their request_id.
 my %expected;
@@ -88,25 +47,13 @@ sub wrong_events
 	  keys %{ { %logged, %expected } };
 }
 
-my $all_flushed = q{SELECT queue_bytes = 0 AND NOT EXISTS (SELECT FROM meter.inbox) FROM meter.stats};
-
 # --- a flusher that does nothing ---------------------------------------------
 
 # Stopped in its sleep, it holds no lock.
 sub stop_flusher
 {
-	wait_until(q{SELECT EXISTS (SELECT FROM pg_stat_activity JOIN meter.stats ON pid = flusher_pid
-			WHERE state = 'idle' AND wait_event_type = 'Extension' AND queue_bytes = 0)},
-		'the flusher sleeps');
-	$stopped = ask('SELECT flusher_pid FROM meter.stats');
-	kill 'STOP', $stopped;
-	return;
-}
-
-sub continue_flusher
-{
-	kill 'CONT', $stopped;
-	undef $stopped;
+	wait_until($flusher_sleeps, 'the flusher sleeps');
+	stop_process(ask('SELECT flusher_pid FROM meter.stats'));
 	return;
 }
 
@@ -175,11 +122,10 @@ expect(map { "batch $_" } 1 .. 20) if $out !~ /ERROR/;
 
 my $patient = start_sql('patient', sprintf("SET meter.queue_timeout = '1h'; $track", 'patient'));
 expect('patient');
-wait_until(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'patient'
-		AND wait_event = CASE WHEN current_setting('server_version_num')::int < 170000
-			THEN 'Extension' ELSE 'MeterQueueFull' END}, 'a call waits');
+wait_for_session($patient, q{wait_event = CASE WHEN current_setting('server_version_num')::int < 170000
+	THEN 'Extension' ELSE 'MeterQueueFull' END}, 'a call waits');
 $fallbacks = ask('SELECT fallbacks FROM meter.stats');
-continue_flusher();
+continue_process();
 ok($patient->{run}->finish, 'a call that waits goes on when there is room')
   or diag $patient->{output};
 is(ask('SELECT fallbacks FROM meter.stats'), $fallbacks, 'by the queue');
@@ -187,7 +133,7 @@ is(ask('SELECT fallbacks FROM meter.stats'), $fallbacks, 'by the queue');
 # that one may have to wait for the next flush
 ask(q{SET meter.flush_cost_threshold = 0; SELECT meter_track('a', request_id => 'last', cost => 1)});
 expect('last');
-wait_until($all_flushed, 'everything is flushed');
+wait_for_flush();
 is(wrong_events(), '', 'each event whose call returned is in the log once, and no other');
 is( ask(q{SELECT flushed - (SELECT count(*) FROM meter.event), errors, last_error, rejected, deferred
 		FROM meter.stats}),
@@ -267,7 +213,7 @@ SKIP:
 		qr/ERROR:  53100/, 'meter.durability = commit has the same error');
 
 	unlink "$disk/filler";
-	wait_until($all_flushed, 'everything is flushed', 'small');
+	wait_for_flush('small');
 	is(wrong_events('small'), '', 'with room again, each event whose call returned is in the log once');
 	ask('DROP DATABASE small');
 	ask('DROP TABLESPACE small');

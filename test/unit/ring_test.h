@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "core/ring.h"
+#include "random.h"
 
 #define KB UINT64_C(1024)
 #define SYSTEM UINT64_C(7123456789012345678)
@@ -31,25 +32,6 @@
 
 static char directory[64];
 static char path[96];
-
-/* splitmix64 */
-static inline uint64_t
-next_of(uint64_t *state)
-{
-	uint64_t	z = (*state += UINT64_C(0x9E3779B97F4A7C15));
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-	return z ^ (z >> 31);
-}
-
-static uint64_t random_state;
-
-static inline uint64_t
-random_below(uint64_t n)
-{
-	return next_of(&random_state) % n;
-}
 
 /* 8 or more, as the number is in there. */
 static inline size_t

@@ -13,56 +13,25 @@
 #include <string.h>
 
 #include "core/endpoint.h"
-#include "mutate.h"
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define MUTATIONS 200000
-
-typedef struct Example
-{
-	const char *endpoint;
-	const char *expected;
-} Example;
+#include "text_test.h"
 
 /* Both on the heap and exactly as long as allowed, for the sanitizer. */
 static void
-assert_normalized(const char *endpoint, size_t length, const char *expected,
-				  size_t expected_length)
+assert_becomes(const char *original, size_t length, const char *expected,
+			   size_t expected_length)
 {
 	char	   *in = malloc(length + 1);
 	char	   *out = malloc(ENDPOINT_MAX_LENGTH);
 	size_t		n;
 
-	memcpy(in, endpoint, length);
+	memcpy(in, original, length);
 	in = realloc(in, length > 0 ? length : 1);
 	n = endpoint_normalize(in, length, out);
 	if (n != expected_length || memcmp(out, expected, n) != 0)
 		fail_msg("\"%.*s\" became \"%.*s\", not \"%.*s\"", (int) length,
-				 endpoint, (int) n, out, (int) expected_length, expected);
+				 original, (int) n, out, (int) expected_length, expected);
 	free(out);
 	free(in);
-}
-
-static void
-assert_examples(const Example *examples, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-	{
-		const char *expected = examples[i].expected;
-
-		assert_normalized(examples[i].endpoint, strlen(examples[i].endpoint),
-						  expected, strlen(expected));
-		assert_normalized(expected, strlen(expected),
-						  expected, strlen(expected));
-	}
-}
-
-static void
-assert_kept(const char *const *endpoints, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		assert_normalized(endpoints[i], strlen(endpoints[i]),
-						  endpoints[i], strlen(endpoints[i]));
 }
 
 static void
@@ -248,7 +217,7 @@ assert_cut(const char *begin, const char *character, size_t expected)
 		memcpy(in + n, character, strlen(character));
 		n += strlen(character);
 	}
-	assert_normalized(in, n, in, expected);
+	assert_becomes(in, n, in, expected);
 }
 
 static void
@@ -283,7 +252,7 @@ test_cut_at_a_character(void **state)
 	strcpy(in + 490, "/deadbeefdeadbeefdeadbeef-or-not");
 	memcpy(out, in, 490);
 	memcpy(out + 490, "/:id", 4);
-	assert_normalized(in, strlen(in), out, 494);
+	assert_becomes(in, strlen(in), out, 494);
 }
 
 static void
@@ -318,7 +287,7 @@ test_normalized_twice_is_the_same(void **state)
 		assert_true(n < 2 || once[n - 1] != '/');
 		for (size_t k = 1; k < n; k++)
 			assert_false(once[k - 1] == '/' && once[k] == '/');
-		assert_normalized(once, n, once, n);
+		assert_becomes(once, n, once, n);
 	}
 }
 

@@ -14,19 +14,7 @@
 #include <string.h>
 
 #include "core/exactsum.h"
-
-/* splitmix64 */
-static uint64_t random_state;
-
-static uint64_t
-next_random(void)
-{
-	uint64_t	z = (random_state += UINT64_C(0x9E3779B97F4A7C15));
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-	return z ^ (z >> 31);
-}
+#include "random.h"
 
 /* A double with a full mantissa, either sign, an exponent in [low, high). */
 static double
@@ -227,14 +215,7 @@ test_order(void **state)
 	{
 		ExactSum	part[7];
 
-		for (int i = N - 1; i > 0; i--)
-		{
-			int			j = (int) (next_random() % (i + 1));
-			double		other = value[j];
-
-			value[j] = value[i];
-			value[i] = other;
-		}
+		shuffle(value, N);
 		for (int i = 0; i < 7; i++)
 			exactsum_init(&part[i]);
 		for (int i = 0; i < N; i++)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/pattern.h"
+#include "random.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define RANDOM_PAIRS 200000
@@ -24,19 +25,6 @@ typedef struct Example
 	const char *string;
 	bool		matches;
 } Example;
-
-/* splitmix64 */
-static uint64_t random_state;
-
-static uint64_t
-next_random(void)
-{
-	uint64_t	z = (random_state += UINT64_C(0x9E3779B97F4A7C15));
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-	return z ^ (z >> 31);
-}
 
 /* On the heap and exactly as long as it is, for the sanitizer. */
 static char *

@@ -476,7 +476,7 @@ test_model(void **state)
 			if (random_below(4) == 0)
 				wanted = capacity;
 			if (random_below(5) != 0)
-				epoch = next_of(&random_state);
+				epoch = next_random();
 			if (wanted == capacity)
 				reopen(&ring, wanted, epoch, RING_REOPENED);
 			else if (fits)

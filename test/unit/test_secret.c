@@ -18,10 +18,7 @@
 #include <time.h>
 
 #include "core/secret.h"
-#include "mutate.h"
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define MUTATIONS 200000
+#include "text_test.h"
 
 /* Random text, long enough for each kind of key. */
 #define R16 "4eC39HqLyjWDarjt"
@@ -33,16 +30,10 @@
 #define PEM_BEGIN(label) "-----BEGIN " label "-----"
 #define PEM_END(label) "-----END " label "-----"
 
-typedef struct Example
-{
-	const char *original;
-	const char *expected;
-} Example;
-
 /* Both on the heap and exactly as long as allowed, for the sanitizer. */
 static void
-assert_masked(const char *original, size_t length, const char *expected,
-			  size_t expected_length)
+assert_becomes(const char *original, size_t length, const char *expected,
+			   size_t expected_length)
 {
 	char	   *in = malloc(length > 0 ? length : 1);
 	char	   *out = malloc(SECRET_MASKED_SIZE(length));
@@ -60,26 +51,6 @@ assert_masked(const char *original, size_t length, const char *expected,
 				 original);
 	free(out);
 	free(in);
-}
-
-static void
-assert_examples(const Example *examples, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-	{
-		const char *expected = examples[i].expected;
-
-		assert_masked(examples[i].original, strlen(examples[i].original),
-					  expected, strlen(expected));
-		assert_masked(expected, strlen(expected), expected, strlen(expected));
-	}
-}
-
-static void
-assert_kept(const char *const *texts, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		assert_masked(texts[i], strlen(texts[i]), texts[i], strlen(texts[i]));
 }
 
 static void
@@ -231,6 +202,7 @@ test_shapes(void **state)
 		{
 			char		original[256];
 			char		expected[256];
+			Example		example = {original, expected};
 
 			/* Some may hold '/', '=', '.' and '-'. */
 			if (strncmp(keys[i], "whsec_", 6) == 0 && frames[k][0] == '/')
@@ -241,10 +213,7 @@ test_shapes(void **state)
 				continue;
 			snprintf(original, sizeof(original), frames[k], keys[i]);
 			snprintf(expected, sizeof(expected), frames[k], "***");
-			assert_masked(original, strlen(original),
-						  expected, strlen(expected));
-			assert_masked(expected, strlen(expected),
-						  expected, strlen(expected));
+			assert_examples(&example, 1);
 		}
 	}
 }
@@ -357,7 +326,7 @@ test_masked_twice_is_the_same(void **state)
 		assert_true(out[SECRET_MASKED_SIZE(length)] == '!');
 		assert_true(secret_found(in, length) ==
 					(n != length || memcmp(in, out, n) != 0));
-		assert_masked(out, n, out, n);
+		assert_becomes(out, n, out, n);
 		free(out);
 	}
 }

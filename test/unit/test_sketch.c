@@ -19,19 +19,7 @@
 
 #include "core/alloc.h"
 #include "core/sketch.h"
-
-/* splitmix64 */
-static uint64_t random_state;
-
-static uint64_t
-next_random(void)
-{
-	uint64_t	z = (random_state += UINT64_C(0x9E3779B97F4A7C15));
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-	return z ^ (z >> 31);
-}
+#include "random.h"
 
 /* In (0, 1]. */
 static double
@@ -54,19 +42,6 @@ random_any(void)
 								  (int) (next_random() % 2046) - 1023);
 
 	return next_random() % 2 ? magnitude : -magnitude;
-}
-
-static void
-shuffle(double *value, int n)
-{
-	for (int i = n - 1; i > 0; i--)
-	{
-		int			j = (int) (next_random() % (i + 1));
-		double		other = value[j];
-
-		value[j] = value[i];
-		value[i] = other;
-	}
 }
 
 static int

@@ -1,35 +1,48 @@
 /*
- * mutate.h
- *		Random variations of texts, for the tests of what reads texts.
- *
- * The sequence depends on nothing but random_state, so that a failure comes
- * again in the next run.
+ * text_test.h
+ *		What the tests of what rewrites texts share: examples, and random
+ *		variations of texts.
  */
-#ifndef METER_MUTATE_H
-#define METER_MUTATE_H
+#ifndef METER_TEXT_TEST_H
+#define METER_TEXT_TEST_H
 
-#include <stdint.h>
 #include <string.h>
 
+#include "random.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define MUTATIONS 200000
 #define MUTATE_MAX_LENGTH 1500
 
-/* splitmix64 */
-static uint64_t random_state;
-
-static uint64_t
-next_random(void)
+typedef struct Example
 {
-	uint64_t	z = (random_state += UINT64_C(0x9E3779B97F4A7C15));
+	const char *original;
+	const char *expected;
+} Example;
 
-	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-	return z ^ (z >> 31);
+/* Defined by each test: what is tested makes the one text of the other. */
+static void assert_becomes(const char *original, size_t length,
+						   const char *expected, size_t expected_length);
+
+static void
+assert_kept(const char *const *texts, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		assert_becomes(texts[i], strlen(texts[i]), texts[i], strlen(texts[i]));
 }
 
-static size_t
-random_below(size_t n)
+/* What has become of a text is kept, too. */
+static void
+assert_examples(const Example *examples, size_t n)
 {
-	return n == 0 ? 0 : next_random() % n;
+	for (size_t i = 0; i < n; i++)
+	{
+		const char *expected = examples[i].expected;
+
+		assert_becomes(examples[i].original, strlen(examples[i].original),
+					   expected, strlen(expected));
+		assert_kept(&expected, 1);
+	}
 }
 
 /* Put a text, as much of it as there is room for, at position. */
@@ -95,4 +108,4 @@ mutate(const char *const *seeds, size_t nseeds, char *out)
 	return length;
 }
 
-#endif							/* METER_MUTATE_H */
+#endif							/* METER_TEXT_TEST_H */
