@@ -11,6 +11,9 @@ PGFILEDESC = "meter - metering, rate limiting and billing inside PostgreSQL"
 
 # The pure core: plain C11, no PostgreSQL headers, tested by test/unit.
 CORE = \
+	src/core/account.o \
+	src/core/account_file.o \
+	src/core/bucket.o \
 	src/core/endpoint.o \
 	src/core/exactsum.o \
 	src/core/pattern.o \
@@ -28,9 +31,13 @@ CORE = \
 # The PostgreSQL layer.
 OBJS = \
 	$(CORE) \
+	src/account.o \
+	src/account_file.o \
 	src/alloc.o \
+	src/amount.o \
 	src/batch.o \
 	src/correct.o \
+	src/decision.o \
 	src/dimension.o \
 	src/dirty.o \
 	src/element.o \
@@ -45,6 +52,8 @@ OBJS = \
 	src/inbox.o \
 	src/keymap.o \
 	src/launcher.o \
+	src/limit.o \
+	src/limit_state.o \
 	src/live.o \
 	src/log.o \
 	src/maintain.o \
@@ -53,15 +62,19 @@ OBJS = \
 	src/owner.o \
 	src/partition.o \
 	src/queue.o \
+	src/quota.o \
+	src/refuse.o \
 	src/reject.o \
 	src/rollup.o \
 	src/rollup_scan.o \
+	src/rule.o \
 	src/schedule.o \
 	src/secret.o \
 	src/setting.o \
 	src/shared.o \
 	src/sketch.o \
 	src/stats.o \
+	src/tenant.o \
 	src/total.o \
 	src/track.o \
 	src/usage.o \
@@ -93,6 +106,13 @@ SQL_PARTS = \
 	src/report.sql \
 	src/live.sql \
 	src/maintain.sql \
+	src/plan.sql \
+	src/tenant.sql \
+	src/rule.sql \
+	src/decision.sql \
+	src/limit.sql \
+	src/quota.sql \
+	src/preset.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -111,8 +131,8 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 # Regression tests, in the order in which they run; test/run.sh complains of a
 # sql/*.sql that is missing here.
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
-	queue ignore correct usage rollup gauge report live maintain schedule \
-	stats grant privileges
+	queue ignore correct usage rollup gauge report live plan tenant rule \
+	decision preset maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

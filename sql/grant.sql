@@ -33,6 +33,9 @@ SELECT count(*) FROM meter.event;
 SELECT * FROM meter_flush();
 SELECT meter_rollup();
 SET meter.strict_metrics = on;
+SELECT meter_headers(jsonb_populate_record(NULL::meter.decision, '{"rule": "r", "limit": 5, "remaining": 4.5}'));
+SELECT count(*) FROM meter.rate_limit;
+SELECT meter_load_preset('tiered');
 RESET ROLE;
 
 SET ROLE regress_admin;
@@ -42,6 +45,18 @@ SELECT count(*) > 0 FROM meter_maintain();
 INSERT INTO meter.metric (metric) VALUES ('by_admin');
 DELETE FROM meter.rejected_event;
 DELETE FROM meter.event;
+SELECT meter_load_preset('tiered');
+INSERT INTO meter.plan (plan) VALUES ('by_admin');
+UPDATE meter.plan SET multiplier = 2 WHERE plan = 'by_admin';
+INSERT INTO meter.tenant (tenant, plan, time_zone) VALUES ('acme', 'by_admin', 'Europe/Paris');
+UPDATE meter.tenant SET time_zone = 'Asia/Tokyo' WHERE tenant = 'acme';
+INSERT INTO meter.rate_limit (tenant, per, max) VALUES ('acme', 'hour', 5);
+UPDATE meter.rate_limit SET max = 6 WHERE tenant = 'acme';
+UPDATE meter.plan SET plan = 'renamed' WHERE plan = 'by_admin';
+DELETE FROM meter.rate_limit WHERE tenant = 'acme';
+DELETE FROM meter.tenant WHERE plan = 'renamed';
+DELETE FROM meter.plan WHERE plan = 'renamed';
+TRUNCATE meter.rate_limit;
 RESET ROLE;
 
 SET ROLE regress_analyst;
@@ -49,9 +64,26 @@ SELECT metric, sum(events), count(p50) FROM meter.usage_daily GROUP BY metric OR
 SELECT sum(events) FROM meter.live;
 SELECT count(*) FROM meter.event;
 SELECT meter_percentile(meter_sketch_agg(1), 0.5);
+SELECT count(*), sum(max) FROM meter.rate_limit;
+SELECT meter_headers(jsonb_populate_record(NULL::meter.decision, '{"rule": "r", "limit": 5, "remaining": 4.5}'));
 SELECT meter_track('acme');
 SELECT meter_rollup();
+INSERT INTO meter.plan (plan) VALUES ('by_analyst');
+DELETE FROM meter.rate_limit;
+SELECT meter_load_preset('monthly');
 RESET ROLE;
+
+-- who may call what of the limits
+SELECT DISTINCT p.proname,
+	has_function_privilege('regress_app', p.oid, 'EXECUTE') AS app,
+	has_function_privilege('regress_analyst', p.oid, 'EXECUTE') AS analyst,
+	has_function_privilege('regress_admin', p.oid, 'EXECUTE') AS admin
+FROM pg_proc AS p
+JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'meter'
+WHERE p.proname = ANY ('{meter_check,meter_allow,meter_require,meter_refund,meter_headers,meter_reset_limit,
+	limit_state,meter_load_preset,meter_grant}') OR p.prorettype = 'trigger'::regtype
+ORDER BY p.proname;
 
 SET client_min_messages = warning;
 DROP OWNED BY regress_app, regress_analyst, regress_admin, regress_nobody;

@@ -9,9 +9,9 @@ DECLARE
 	pattern text;
 BEGIN
 	pattern := CASE privileges
-		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_normalize_endpoint)$'
-		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state)$'
-		WHEN 'admin' THEN '^(?!meter_grant$|meter_metric_changed$|meter_inbox_filled$)'
+		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_normalize_endpoint|meter_check|meter_allow|meter_require|meter_refund|meter_headers|header_.*)$'
+		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state|meter_headers|header_.*|limit_state|account_state|quota_used|resource_matches)$'
+		WHEN 'admin' THEN '^(?!meter_grant$)'
 	END;
 	IF pattern IS NULL THEN
 		RAISE EXCEPTION 'unknown set of privileges "%"', privileges
@@ -25,6 +25,7 @@ BEGIN
 			AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
 		JOIN pg_extension AS e ON e.oid = d.refobjid
 		WHERE e.extname = 'meter' AND p.proname ~ pattern
+			AND p.prorettype <> 'trigger'::regtype
 	LOOP
 		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', function, role);
 	END LOOP;
@@ -37,13 +38,14 @@ BEGIN
 		EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA meter TO %I', role);
 	END IF;
 	IF privileges = 'admin' THEN
-		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.metric, meter.consumer TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.metric, meter.consumer,'
+			' meter.plan, meter.tenant, meter.rate_limit TO %I', role);
 		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.meter_grant(name, text) IS
-'Give a role one of three sets of privileges: app (track events), analyst (read usage and the log of all tenants) or admin (everything but granting). Errors: 22023 for another set, 42704 for an unknown role';
+'Give a role one of three sets of privileges: app (track events, ask for limits), analyst (read usage and the log of all tenants) or admin (everything but granting). Errors: 22023 for another set, 42704 for an unknown role';
 
 -- Nothing is executable by PUBLIC.
 DO $$

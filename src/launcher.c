@@ -9,6 +9,9 @@
  *
  * After the server's start it sends a worker to every database once, to find
  * out where the extension is and whether something was left waiting.
+ *
+ * It also saves what was taken of limits, each meter.save_interval; on a
+ * standby, that is all it does.
  */
 #include "postgres.h"
 
@@ -18,6 +21,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -31,6 +35,8 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "account.h"
+#include "account_file.h"
 #include "compat.h"
 #include "queue.h"
 #include "setting.h"
@@ -225,7 +231,10 @@ scan_databases(void)
 	{
 		entry = lfirst(cell);
 		if (find_known(entry->oid) == NULL)
+		{
+			account_forget_database(entry->oid);
 			shared_forget(entry);
+		}
 		else if ((scans + foreach_current_index(cell)) % SCANS_PER_SWEEP == 0)
 		{
 			/*
@@ -474,6 +483,31 @@ has_unknown_entry(void)
 
 /* --- the process -------------------------------------------------------- */
 
+/*
+ * Save what was taken of limits if it is time to; returns when it is next.
+ */
+static TimestampTz
+consider_saving(TimestampTz now, TimestampTz wake)
+{
+	static TimestampTz last = 0;
+	TimestampTz due;
+
+	if (last == 0)
+		last = now;
+	if (setting_save_interval == 0)
+		return wake;
+	due = TimestampTzPlusMilliseconds(last, setting_save_interval * INT64CONST(1000));
+	if (due <= now)
+	{
+		pgstat_report_activity(STATE_RUNNING, "saving what was taken of limits");
+		account_file_save(false);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		last = now;
+		due = TimestampTzPlusMilliseconds(last, setting_save_interval * INT64CONST(1000));
+	}
+	return Min(due, wake);
+}
+
 static void
 launcher_gone(int code, Datum arg)
 {
@@ -508,6 +542,12 @@ meter_launcher_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
+		if (RecoveryInProgress())
+		{
+			/* looks for the end of it */
+			wake = consider_saving(now, TimestampTzPlusMilliseconds(now, SCAN_PAUSE));
+			goto sleep;
+		}
 		if (has_unknown_entry())
 			sooner(&next_scan, TimestampTzPlusMilliseconds(last_scan, SCAN_PAUSE));
 		if (now >= next_scan)
@@ -518,7 +558,8 @@ meter_launcher_main(Datum arg)
 			last_scan = now;
 			next_scan = TimestampTzPlusMilliseconds(now, SCAN_INTERVAL);
 		}
-		wake = consider_databases(now, next_scan);
+		wake = consider_saving(now, consider_databases(now, next_scan));
+sleep:
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wake)),
 						 wait_event);
@@ -542,7 +583,7 @@ launcher_init(void)
 		return;
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
 	worker.bgw_restart_time = 1;
 	strlcpy(worker.bgw_name, "meter launcher", sizeof(worker.bgw_name));
 	strlcpy(worker.bgw_type, "meter launcher", sizeof(worker.bgw_type));

@@ -30,6 +30,21 @@
 	"FROM meter.inbox WHERE validated AND corrects IS NULL"
 
 /*
+ * Add them, those of one tenant or, with NULL, of all.
+ */
+static void
+scan_inbox(Usage *usage, text *tenant)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {PointerGetDatum(tenant)};
+
+	if (tenant == NULL)
+		usage_scan(usage, INBOX_QUERY, 0, NULL, NULL, true);
+	else
+		usage_scan(usage, INBOX_QUERY " AND tenant = $1", 1, types, values, true);
+}
+
+/*
  * Return the rows, as (replaces, usage); only those of dirty hours when they
  * replace, and only the others when they do not.
  */
@@ -130,6 +145,7 @@ Datum
 meter_usage_tail(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	text	   *tenant = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
 	OwnerScope	scope;
 	Usage	   *usage;
 	Relation	hourly;
@@ -148,8 +164,8 @@ meter_usage_tail(PG_FUNCTION_ARGS)
 	usage->full_arg = &tail;
 
 	upto = rollup_log_end(true);
-	rollup_scan(usage, rollup_position(true), upto, true);
-	usage_scan(usage, INBOX_QUERY, 0, NULL, NULL, true);
+	rollup_scan(usage, rollup_position(true), upto, tenant, true);
+	scan_inbox(usage, tenant);
 	usage_put_hours(usage, tail.rows, tail.desc);
 	rollup_find_overlaps(usage, tail.rows, true);
 	return_rows(rsinfo, usage, tail.rows, tail.desc, false);
@@ -162,7 +178,7 @@ meter_usage_tail(PG_FUNCTION_ARGS)
 		rollup_scan_dirty(usage, &usage->dirty, USECS_PER_HOUR, upto, true);
 
 		/* of the inbox all is read, and the other hours are left out below */
-		usage_scan(usage, INBOX_QUERY, 0, NULL, NULL, true);
+		scan_inbox(usage, tenant);
 		tuplestore_clear(tail.rows);
 		usage_put_hours(usage, tail.rows, tail.desc);
 		return_rows(rsinfo, usage, tail.rows, tail.desc, true);

@@ -1,12 +1,13 @@
 -- live.sql: usage that is always current
 
 CREATE FUNCTION meter.usage_tail(
+	of_tenant text DEFAULT NULL,
 	OUT replaces boolean,
 	OUT usage meter.usage_hourly)
 RETURNS SETOF record
 LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'meter_usage_tail';
-COMMENT ON FUNCTION meter.usage_tail() IS
-'Usage of the events that meter_rollup() has not added yet, also of those still in meter.inbox that were checked at the call. Rows with replaces are the whole usage of a tenant''s hour, in the place of what meter.usage_hourly has; one without events marks each such hour';
+COMMENT ON FUNCTION meter.usage_tail(text) IS
+'Usage of the events, of one tenant or with null of all, that meter_rollup() has not added yet, also of those still in meter.inbox that were checked at the call. Rows with replaces are the whole usage of a tenant''s hour, in the place of what meter.usage_hourly has; one without events marks each such hour';
 
 -- hll is in whatever schema it was installed in, see usage.sql
 SELECT pg_catalog.set_config('search_path',

@@ -10,12 +10,15 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "account.h"
 #include "compat.h"
 #include "flush.h"
 #include "metric.h"
 #include "queue.h"
+#include "rule.h"
 #include "setting.h"
 #include "shared.h"
+#include "tenant.h"
 #include "worker.h"
 
 METER_MODULE_MAGIC;
@@ -28,10 +31,13 @@ _PG_init(void)
 	setting_define();
 	metric_init();
 	queue_init();
+	rule_init();
+	tenant_init();
 	flush_commit_init();
 	if (process_shared_preload_libraries_in_progress)
 	{
 		shared_init();
+		account_init();
 		launcher_init();
 	}
 }

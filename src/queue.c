@@ -6,7 +6,7 @@
  * pg_meter.  The first process that needs it after the server's start opens
  * it, which salvages whatever an accident has left; all others attach to it.
  *
- * A record is a row of meter.event as a composite datum, formed in the ring.
+ * A record is a row of meter.event as a composite datum.
  * The type's OID tells rows of an extension that was dropped since, which are
  * discarded, from those of the one that is there now.
  *
@@ -168,7 +168,10 @@ queue_open(SharedDatabase *database, bool create, int elevel)
 						 GetSystemIdentifier(), epoch, report);
 		database->queue_open = done;
 		if (done)
+		{
 			database->counters.lost_bytes += report->lost;
+			database->replay_end = ring_write_position(&ring);
+		}
 	}
 	else
 		done = ring_attach(&ring, path, GetSystemIdentifier(), report);
@@ -195,35 +198,72 @@ queue_open(SharedDatabase *database, bool create, int elevel)
 
 /* --- writing ------------------------------------------------------------ */
 
+/* A row on its way into the ring. */
+typedef struct QueuedRow
+{
+	HeapTupleHeader header;
+	Size		size;
+	uint32		crc;
+} QueuedRow;
+
 /*
- * Form the row in the ring.  False if there is no room.
+ * Form the row, in memory that stays for the next one unless it is large:
+ * what is done here, others need not wait for.
+ */
+static void
+form_row(QueuedRow *row, const Event *event)
+{
+	static union
+	{
+		HeapTupleHeaderData header;
+		char		data[4096];
+		int64		force_align;
+	}			buffer;
+	Datum		values[EVENT_COLUMNS];
+	bool		isnull[EVENT_COLUMNS];
+	Size		data_size;
+	HeapTupleHeader header = &buffer.header;
+
+	event_row_fill(values, isnull, event,
+				   event->new_metric ? QUEUE_NEW_METRIC : 0);
+	data_size = heap_compute_data_size(row_desc, values, isnull);
+	row->size = ROW_HEADER + data_size;
+	if (row->size > sizeof(buffer))
+		header = palloc(row->size);
+
+	/* whoever reads a row takes the bytes between its columns for zero */
+	memset(header, 0, row->size);
+	HeapTupleHeaderSetDatumLength(header, row->size);
+	HeapTupleHeaderSetTypeId(header, row_type);
+	HeapTupleHeaderSetTypMod(header, -1);
+	ItemPointerSetInvalid(&header->t_ctid);
+	HeapTupleHeaderSetNatts(header, EVENT_COLUMNS);
+	header->t_hoff = ROW_HEADER;
+	heap_fill_tuple(row_desc, values, isnull, (char *) header + ROW_HEADER,
+					data_size, &header->t_infomask, header->t_bits);
+	row->header = header;
+	row->crc = ring_crc32c(0, header, row->size);
+}
+
+/*
+ * Put the row into the ring.  False if there is no room.  A writer who is
+ * stopped while he has the lock stops all others, so this is kept short.
  */
 static bool
-put_row(SharedDatabase *database, Datum *values, bool *isnull, Size data_size,
-		bool *urgent)
+put_row(SharedDatabase *database, const QueuedRow *row, bool *urgent)
 {
-	HeapTupleHeader row;
-	Size		size = ROW_HEADER + data_size;
+	void	   *space;
 
+	ring_prepare(&ring);
 	LWLockAcquire(database->lock, LW_EXCLUSIVE);
-	row = ring_reserve(&ring, size);
-	if (row == NULL)
+	space = ring_reserve(&ring, row->size);
+	if (space == NULL)
 	{
 		LWLockRelease(database->lock);
 		return false;
 	}
-
-	/* whoever reads a row takes the bytes between its columns for zero */
-	memset(row, 0, size);
-	HeapTupleHeaderSetDatumLength(row, size);
-	HeapTupleHeaderSetTypeId(row, row_type);
-	HeapTupleHeaderSetTypMod(row, -1);
-	ItemPointerSetInvalid(&row->t_ctid);
-	HeapTupleHeaderSetNatts(row, EVENT_COLUMNS);
-	row->t_hoff = ROW_HEADER;
-	heap_fill_tuple(row_desc, values, isnull, (char *) row + ROW_HEADER,
-					data_size, &row->t_infomask, row->t_bits);
-	(void) ring_publish(&ring, size);
+	memcpy(space, row->header, row->size);
+	(void) ring_publish_summed(&ring, row->size, row->crc);
 	database->counters.queued++;
 	if (ring_used(&ring) > ring_capacity(&ring) / 4)
 		*urgent = true;
@@ -245,8 +285,7 @@ queue_full_event(void)
  * Wait for room in the queue, for at most meter.queue_timeout.
  */
 static bool
-put_row_patiently(SharedDatabase *database, Datum *values, bool *isnull,
-				  Size data_size, bool *urgent)
+put_row_patiently(SharedDatabase *database, const QueuedRow *row, bool *urgent)
 {
 	TimestampTz deadline;
 	long		timeout;
@@ -255,7 +294,7 @@ put_row_patiently(SharedDatabase *database, Datum *values, bool *isnull,
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 										   setting_queue_timeout);
 	ConditionVariablePrepareToSleep(&database->released);
-	while (!(done = put_row(database, values, isnull, data_size, urgent)))
+	while (!(done = put_row(database, row, urgent)))
 	{
 		shared_want_flush(database);
 		shared_wake_flusher(database);
@@ -279,9 +318,7 @@ bool
 queue_put(const Event *event, bool wait)
 {
 	SharedDatabase *database = shared_database(true);
-	Datum		values[EVENT_COLUMNS];
-	bool		isnull[EVENT_COLUMNS];
-	Size		data_size;
+	QueuedRow	row;
 	bool		urgent = false;
 
 	if (database == NULL)
@@ -293,28 +330,33 @@ queue_put(const Event *event, bool wait)
 				 errhint("Increase meter.max_databases and restart the server, or set meter.durability to commit in this database.")));
 	row_lookup();
 	(void) queue_open(database, true, ERROR);
-	event_row_fill(values, isnull, event,
-				   event->new_metric ? QUEUE_NEW_METRIC : 0);
-	data_size = heap_compute_data_size(row_desc, values, isnull);
+	form_row(&row, event);
 
 	if (setting_flush_cost_threshold >= 0 && event->cost != NULL)
 		urgent = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
 													NumericGetDatum(event->cost))) >
 			setting_flush_cost_threshold;
 
-	if (!put_row(database, values, isnull, data_size, &urgent) &&
-		!(wait &&
-		  put_row_patiently(database, values, isnull, data_size, &urgent)))
-	{
-		LWLockAcquire(database->lock, LW_EXCLUSIVE);
-		database->counters.fallbacks++;
-		LWLockRelease(database->lock);
+	if (!put_row(database, &row, &urgent) &&
+		!(wait && put_row_patiently(database, &row, &urgent)))
 		return false;
-	}
 	shared_want_flush(database);
 	if (urgent)
 		shared_wake_flusher(database);
 	return true;
+}
+
+/*
+ * An event goes by another way, as the queue is full.
+ */
+void
+queue_count_fallback(void)
+{
+	SharedDatabase *database = shared_database(true);
+
+	LWLockAcquire(database->lock, LW_EXCLUSIVE);
+	database->counters.fallbacks++;
+	LWLockRelease(database->lock);
 }
 
 /* --- looking ------------------------------------------------------------ */
@@ -353,6 +395,18 @@ queue_waiting(void)
 
 	return database != NULL && queue_open(database, false, ERROR) &&
 		ring_used(&ring) > 0;
+}
+
+/*
+ * Has all been flushed that was in the queue when the server started?
+ */
+bool
+queue_replayed(void)
+{
+	SharedDatabase *database = database_with_queue();
+
+	return database == NULL || !queue_open(database, false, WARNING) ||
+		ring_read_position(&ring) >= database->replay_end;
 }
 
 /* --- reading ------------------------------------------------------------ */

@@ -38,8 +38,10 @@ extern void queue_make_directory(void);
 extern char *queue_path(Oid database);
 
 extern bool queue_put(const Event *event, bool wait);
+extern void queue_count_fallback(void);
 extern bool queue_state(QueueState *state);
 extern bool queue_waiting(void);
+extern bool queue_replayed(void);
 
 extern bool queue_read_begin(QueueReader *reader, bool in_parts);
 extern HeapTupleHeader queue_read(QueueReader *reader);

@@ -347,7 +347,7 @@ meter_rollup(PG_FUNCTION_ARGS)
 		usage->want_users = true;
 		usage->keep_dirty = true;
 		usage->full = write_usage;
-		rollup_scan(usage, after, upto, false);
+		rollup_scan(usage, after, upto, NULL, false);
 		write_usage(usage, NULL);
 		usage_reset(usage);
 		recompute_dirty(usage, upto);

@@ -18,7 +18,8 @@
 extern int64 rollup_select(const char *query, bool read_only);
 extern int64 rollup_position(bool read_only);
 extern int64 rollup_log_end(bool read_only);
-extern void rollup_scan(Usage *usage, int64 after, int64 upto, bool read_only);
+extern void rollup_scan(Usage *usage, int64 after, int64 upto, text *tenant,
+						bool read_only);
 extern void rollup_scan_dirty(Usage *usage, const UsageDirtySet *dirty,
 							  int64 span, int64 upto, bool read_only);
 extern void rollup_register(const char *name, Oid relid,

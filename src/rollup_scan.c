@@ -55,20 +55,22 @@ rollup_log_end(bool read_only)
 }
 
 /*
- * Aggregate the events with after < seq <= upto.  Only the partitions that
- * have any are opened.
+ * Aggregate the events with after < seq <= upto, of one tenant or, with NULL,
+ * of all.  Only the partitions that have any are opened.
  */
 void
-rollup_scan(Usage *usage, int64 after, int64 upto, bool read_only)
+rollup_scan(Usage *usage, int64 after, int64 upto, text *tenant,
+			bool read_only)
 {
-	Oid			types[2] = {INT8OID, INT8OID};
-	Datum		values[2];
+	Oid			types[3] = {INT8OID, INT8OID, TEXTOID};
+	Datum		values[3];
 	char		nulls[3] = "  ";
 	DateADT    *days;
 	uint64		ndays;
 
 	values[0] = Int64GetDatum(after);
 	values[1] = Int64GetDatum(upto);
+	values[2] = PointerGetDatum(tenant);
 	if (SPI_execute_with_args("SELECT day FROM meter.event_partition "
 							  "WHERE last_seq > $1 AND first_seq <= $2 ORDER BY day",
 							  2, types, values, nulls, read_only, 0) != SPI_OK_SELECT)
@@ -88,9 +90,10 @@ rollup_scan(Usage *usage, int64 after, int64 upto, bool read_only)
 		usage_scan(usage,
 				   psprintf("SELECT " USAGE_COLUMNS " FROM meter.%s "
 							"WHERE seq > $1 AND seq <= $2 "
-							"AND (superseded_by IS NULL OR corrects IS NOT NULL)",
-							partition_name(&partition_event, days[i])),
-				   2, types, values, read_only);
+							"AND (superseded_by IS NULL OR corrects IS NOT NULL)%s",
+							partition_name(&partition_event, days[i]),
+							tenant == NULL ? "" : " AND tenant = $3"),
+				   tenant == NULL ? 2 : 3, types, values, read_only);
 	pfree(days);
 }
 

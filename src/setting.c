@@ -16,6 +16,7 @@
 
 #include "core/ring.h"
 #include "ignore.h"
+#include "rule.h"
 #include "setting.h"
 
 #define MINUTES_PER_DAY (24 * 60)
@@ -26,6 +27,17 @@ static const struct config_enum_entry durabilities[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry full_actions[] = {
+	{"allow", ON_FULL_ALLOW, false},
+	{"deny", ON_FULL_DENY, false},
+	{NULL, 0, false}
+};
+
+int			setting_limit_memory = 64 * 1024;
+int			setting_on_full = ON_FULL_ALLOW;
+int			setting_save_interval = 10;
+char	   *setting_default_plan = NULL;
+bool		setting_track_refused = true;
 int			setting_durability = DURABILITY_COMMIT;
 double		setting_flush_cost_threshold = -1;
 int			setting_flush_interval = 200;
@@ -70,6 +82,14 @@ define_preloaded(void)
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 
+	DefineCustomIntVariable("meter.limit_memory",
+							"Sets the shared memory for what tenants and users have taken of their limits.",
+							NULL,
+							&setting_limit_memory,
+							64 * 1024, 64, MAX_KILOBYTES,
+							PGC_POSTMASTER, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("meter.max_databases",
 							"Sets how many databases can have a queue of events.",
 							NULL,
@@ -93,6 +113,14 @@ define_preloaded(void)
 							60, 0, 24 * 3600,
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("meter.save_interval",
+							"Sets how often what was taken of limits is saved.",
+							"0 saves it only when the server stops.",
+							&setting_save_interval,
+							10, 0, 24 * 3600,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
 }
 
 /*
@@ -109,6 +137,14 @@ setting_define(void)
 							35 * MINUTES_PER_DAY, 1, INT_MAX,
 							PGC_SUSET, GUC_UNIT_MIN,
 							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("meter.default_plan",
+							   "Sets the plan of tenants that have none of their own.",
+							   "Empty for none: then only rules without a plan limit them.",
+							   &setting_default_plan,
+							   "",
+							   PGC_SUSET, 0,
+							   NULL, rule_assign_default_plan, NULL);
 
 	DefineCustomEnumVariable("meter.durability",
 							 "Sets where an event is when meter_track() returns.",
@@ -168,6 +204,15 @@ setting_define(void)
 							 PGC_SUSET, 0,
 							 NULL, NULL, NULL);
 
+	DefineCustomEnumVariable("meter.on_full",
+							 "Sets what becomes of a call when there is no room to count it.",
+							 NULL,
+							 &setting_on_full,
+							 ON_FULL_ALLOW,
+							 full_actions,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
 	DefineCustomIntVariable("meter.queue_timeout",
 							"Sets how long meter_track() waits for room in a full queue.",
 							"Then the event goes into meter.inbox, in the caller's transaction.",
@@ -197,6 +242,14 @@ setting_define(void)
 							 "When off, a metric is registered as a counter on first use.",
 							 &setting_strict_metrics,
 							 false,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("meter.track_refused",
+							 "Tracks calls that a limit refuses, with status 429.",
+							 NULL,
+							 &setting_track_refused,
+							 true,
 							 PGC_SUSET, 0,
 							 NULL, NULL, NULL);
 

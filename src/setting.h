@@ -12,7 +12,19 @@ typedef enum SettingDurability
 	DURABILITY_COMMIT
 } SettingDurability;
 
+/* What becomes of a call for whose account there is no room. */
+typedef enum SettingOnFull
+{
+	ON_FULL_ALLOW,
+	ON_FULL_DENY
+} SettingOnFull;
+
 extern int	setting_durability;
+extern int	setting_limit_memory;	/* kB */
+extern int	setting_on_full;
+extern int	setting_save_interval;	/* seconds, 0 = only at shutdown */
+extern char *setting_default_plan;	/* "": none */
+extern bool setting_track_refused;
 extern double setting_flush_cost_threshold; /* below 0: off */
 extern int	setting_flush_interval; /* ms, 0 = never */
 extern int	setting_max_databases;

@@ -79,6 +79,8 @@ shared_startup(void)
 			pg_atomic_init_u32(&database->flush_urgent, 0);
 			pg_atomic_init_u32(&database->inbox_filled, 0);
 			pg_atomic_init_u32(&database->rollup_wanted, 0);
+			pg_atomic_init_u32(&database->tenant_generation, 1);
+			pg_atomic_init_u64(&database->tenant_changes, 0);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -126,6 +128,8 @@ shared_database(bool create)
 			memset(&database->counters, 0, sizeof(database->counters));
 			database->counters.reset_at = GetCurrentTimestamp();
 			database->queue_open = false;
+			database->limit_relation = InvalidOid;
+			database->replay_end = 0;
 			pg_atomic_write_u32(&database->flush_wanted, 0);
 			pg_atomic_write_u32(&database->flush_urgent, 0);
 			pg_atomic_write_u32(&database->inbox_filled, 1);

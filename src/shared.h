@@ -68,6 +68,17 @@ typedef struct SharedDatabase
 	pg_atomic_uint32 inbox_filled;	/* rows were added to meter.inbox */
 	pg_atomic_uint32 rollup_wanted; /* events were appended to the log */
 
+	/*
+	 * What is known of tenants (tenant.c) is older than their rows if its
+	 * generation is; changes counts all changes.
+	 */
+	pg_atomic_uint32 tenant_generation;
+	pg_atomic_uint64 tenant_changes;
+	Oid			limit_relation; /* meter.rate_limit, once it was read; under
+								 * lock */
+	uint64		replay_end;		/* where the queue ended when it was opened;
+								 * under lock */
+
 	slock_t		mutex;			/* for what follows */
 	pid_t		pid[SHARED_WORKERS];	/* 0: none */
 	Latch	   *latch[SHARED_WORKERS];

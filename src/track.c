@@ -127,6 +127,7 @@ store_buffered(Event *const *events, int n)
 		CHECK_FOR_INTERRUPTS();
 		if (queue_put(events[i], nleft == 0))
 			continue;
+		queue_count_fallback();
 		if (XactReadOnly)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),

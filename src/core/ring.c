@@ -12,6 +12,7 @@
  * own position is ordered by the lock its callers hold.
  */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/ring.h"
 
@@ -140,16 +141,28 @@ ring_epoch(const Ring *ring, uint64_t position)
 	return epoch_at(ring, position > 0 ? position - 1 : 0);
 }
 
+/*
+ * Of a payload first, so that a writer can have computed that part before it
+ * knows the position.
+ */
+static uint32_t
+place_crc(const Ring *ring, uint64_t position, uint32_t length,
+		  uint32_t payload_crc)
+{
+	uint64_t	covered[3] = {epoch_at(ring, position), position, length};
+
+	return ring_crc32c(payload_crc, covered, sizeof(covered));
+}
+
 static uint32_t
 piece_crc(const Ring *ring, uint64_t position, uint32_t length)
 {
-	uint64_t	covered[3] = {epoch_at(ring, position), position, length};
-	uint32_t	crc = ring_crc32c(0, covered, sizeof(covered));
+	uint32_t	crc = 0;
 
-	if (length & RING_FILLER)
-		return crc;
-	return ring_crc32c(crc, ring->data + offset_of(ring, position) +
-					   sizeof(RingRecord), length);
+	if (!(length & RING_FILLER))
+		crc = ring_crc32c(0, ring->data + offset_of(ring, position) +
+						  sizeof(RingRecord), length);
+	return place_crc(ring, position, length, crc);
 }
 
 void
@@ -262,6 +275,32 @@ ring_max_payload(const Ring *ring)
 	return half < RING_MAX_PAYLOAD ? (size_t) half : RING_MAX_PAYLOAD;
 }
 
+/*
+ * Map what comes next in larger pieces than the page that a fault maps, and
+ * before the caller has the lock that others wait for.  Only in the first
+ * round of this process; what cannot be done so is left to the faults.
+ */
+void
+ring_prepare(Ring *ring)
+{
+#ifdef MADV_POPULATE_WRITE
+	uint64_t	write = atomic_load_explicit(&ring->header->write_position,
+											 memory_order_relaxed);
+	uint64_t	at;
+
+	if (ring->prepared_all || write + RING_PREPARE / 2 <= ring->prepared)
+		return;
+	if (ring->prepared < write)
+		ring->prepared = ring->prepared_from = write & ~(uint64_t) (RING_PREPARE - 1);
+	at = offset_of(ring, ring->prepared);
+	(void) madvise(ring->data + at,
+				   RING_PREPARE < ring->capacity ? RING_PREPARE : ring->capacity,
+				   MADV_POPULATE_WRITE);
+	ring->prepared += RING_PREPARE;
+	ring->prepared_all = ring->prepared - ring->prepared_from >= ring->capacity;
+#endif
+}
+
 void *
 ring_reserve(Ring *ring, size_t max_payload)
 {
@@ -296,9 +335,22 @@ ring_reserve(Ring *ring, size_t max_payload)
 bool
 ring_publish(Ring *ring, size_t used)
 {
-	uint64_t	position = ring->reserved_at;
+	uint64_t	at = ring->reserved_at + ring->reserved_filler;
 
 	/* A reservation is 8 or more, and used + 8 could overflow. */
+	if (ring->reserved == 0 || used > ring->reserved - sizeof(RingRecord))
+		return false;
+	return ring_publish_summed(ring, used,
+							   ring_crc32c(0, ring->data + offset_of(ring, at) +
+										   sizeof(RingRecord), used));
+}
+
+bool
+ring_publish_summed(Ring *ring, size_t used, uint32_t payload_crc)
+{
+	uint64_t	position = ring->reserved_at;
+	RingRecord	record;
+
 	if (ring->reserved == 0 || used > ring->reserved - sizeof(RingRecord))
 		return false;
 	ring->reserved = 0;
@@ -309,7 +361,9 @@ ring_publish(Ring *ring, size_t used)
 				  RING_FILLER | (uint32_t) (ring->reserved_filler / 8 - 1));
 		position += ring->reserved_filler;
 	}
-	ring_seal(ring, position, (uint32_t) used);
+	record.length = (uint32_t) used;
+	record.crc = place_crc(ring, position, record.length, payload_crc);
+	memcpy(ring->data + offset_of(ring, position), &record, sizeof(record));
 	atomic_store_explicit(&ring->header->write_position,
 						  position + ring_record_size(used),
 						  memory_order_release);

@@ -79,6 +79,11 @@ typedef struct Ring
 	uint64_t	reserved_filler;
 	uint64_t	reserved;
 
+	/* How far ring_prepare has come in this process. */
+	uint64_t	prepared;
+	uint64_t	prepared_from;
+	bool		prepared_all;
+
 	/* Oldest first, constant while the ring is open. */
 	int			epoch_slot;		/* where in the header they are from */
 	uint64_t	epoch_sequence;
@@ -199,6 +204,18 @@ extern void *ring_reserve(Ring *ring, size_t max_payload);
 extern bool ring_publish(Ring *ring, size_t used);
 
 /*
+ * The same, with the checksum of these bytes from ring_crc32c(0, ...), for
+ * who can compute it before others have to wait for him.
+ */
+extern bool ring_publish_summed(Ring *ring, size_t used, uint32_t payload_crc);
+
+/*
+ * For the same reason: have the kernel map the part of the ring that is
+ * written next, in this process, at a time when nobody waits.
+ */
+extern void ring_prepare(Ring *ring);
+
+/*
  * Read the record at *position and move *position past it.  The reader keeps
  * its own position, beginning at the read position.  The payload is in the
  * ring, aligned to 8, and stays until its space is released.
@@ -302,8 +319,8 @@ struct RingHeader
 
 /*
  * What a record or filler begins with.  The payload follows, and zero to
- * seven bytes up to a multiple of 8.  The crc is of the epoch, the position,
- * the length (each as 8 bytes) and the payload.
+ * seven bytes up to a multiple of 8.  The crc is of the payload, the epoch, the
+ * position and the length (these as 8 bytes each).
  */
 typedef struct RingRecord
 {
@@ -313,6 +330,9 @@ typedef struct RingRecord
 } RingRecord;
 
 #define RING_FILLER UINT32_C(0x80000000)
+
+/* What ring_prepare maps at a time; a divisor of every capacity it is used for. */
+#define RING_PREPARE (UINT64_C(1) << 20)
 
 /* Keeps clear of RING_FILLER, and is the limit for a bytea anyway. */
 #define RING_MAX_PAYLOAD ((size_t) 0x3FFFFFFF)

@@ -1,0 +1,285 @@
+/*
+ * account.c
+ *		The accounts of limits in the server's shared memory.
+ *
+ * The table is core/account.h's; here are its memory, its locks and the
+ * search for room.  A call takes one lock of a partition, and under it for a
+ * moment the spinlock of the free blocks.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+#include "account.h"
+#include "account_file.h"
+#include "setting.h"
+
+#define TRANCHE "meter_account"
+
+/* How many lists to look through for accounts that are idle, at a time. */
+#define EVICT_LISTS 1024
+#define EVICT_ENOUGH 16
+
+AccountTable *account_table = NULL;
+AccountShared *account_shared = NULL;
+static LWLockPadded *locks;
+
+static shmem_request_hook_type previous_request_hook = NULL;
+static shmem_startup_hook_type previous_startup_hook = NULL;
+
+/* --- shared memory ------------------------------------------------------ */
+
+static uint32
+blocks(void)
+{
+	return account_table_blocks((Size) setting_limit_memory * 1024);
+}
+
+static Size
+table_size(void)
+{
+	return add_size(account_table_size(blocks()), ACCOUNT_BLOCK);
+}
+
+static void
+account_request(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(AccountShared)));
+	RequestAddinShmemSpace(table_size());
+	RequestNamedLWLockTranche(TRANCHE, ACCOUNT_PARTITIONS);
+}
+
+/* After all other processes have ended. */
+static void
+account_shutdown(int code, Datum arg)
+{
+	if (code == 0)
+		account_file_save(true);
+}
+
+/* Again after a crash of a backend, when the accounts are what was saved. */
+static void
+account_startup(void)
+{
+	bool		found;
+	void	   *memory;
+
+	if (previous_startup_hook)
+		previous_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	account_shared = ShmemInitStruct("meter accounts", sizeof(AccountShared), &found);
+	memory = ShmemInitStruct("meter account table", table_size(), &found);
+	memory = (void *) TYPEALIGN(ACCOUNT_BLOCK, memory);
+	locks = GetNamedLWLockTranche(TRANCHE);
+	if (!found)
+	{
+		memset(account_shared, 0, sizeof(AccountShared));
+		SpinLockInit(&account_shared->free_lock);
+		SpinLockInit(&account_shared->mutex);
+		if (!pg_strong_random(&account_shared->seed, sizeof(account_shared->seed)))
+			account_shared->seed = (uint64) account_clock();
+		pg_atomic_init_u32(&account_shared->hand, 0);
+		pg_atomic_init_u32(&account_shared->stamp, 0);
+		pg_atomic_init_u64(&account_shared->evicted, 0);
+		pg_atomic_init_u64(&account_shared->unmetered, 0);
+		pg_atomic_init_u64(&account_shared->unroomed, 0);
+		pg_atomic_init_u64(&account_shared->untracked, 0);
+		pg_atomic_init_u32(&account_shared->reported, 0);
+		account_table = account_table_init(memory, blocks());
+	}
+	else
+		account_table = memory;
+	LWLockRelease(AddinShmemInitLock);
+
+	if (!IsUnderPostmaster)
+	{
+		on_shmem_exit(account_shutdown, (Datum) 0);
+		account_file_load();
+	}
+}
+
+/*
+ * While the server preloads the library.
+ */
+void
+account_init(void)
+{
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = account_request;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = account_startup;
+}
+
+/* --- what all need ------------------------------------------------------ */
+
+int64
+account_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+uint32
+account_hash(const char *name, size_t length)
+{
+	return (uint32) hash_bytes_extended((const unsigned char *) name,
+										(int) length, account_shared->seed);
+}
+
+uint32
+account_new_stamp(void)
+{
+	uint32		stamp;
+
+	do
+		stamp = pg_atomic_add_fetch_u32(&account_shared->stamp, 1);
+	while (stamp == 0);
+	return stamp;
+}
+
+void
+account_lock(uint32 hash, LWLockMode mode)
+{
+	LWLockAcquire(&locks[ACCOUNT_PARTITION(hash)].lock, mode);
+}
+
+void
+account_unlock(uint32 hash)
+{
+	LWLockRelease(&locks[ACCOUNT_PARTITION(hash)].lock);
+}
+
+Account *
+account_make(const AccountKey *key)
+{
+	Account    *account;
+
+	SpinLockAcquire(&account_shared->free_lock);
+	account = account_insert(account_table, key);
+	SpinLockRelease(&account_shared->free_lock);
+	return account;
+}
+
+AccountBucket *
+account_make_bucket(Account *account, int32 rule)
+{
+	AccountBucket *bucket;
+
+	SpinLockAcquire(&account_shared->free_lock);
+	bucket = account_add_bucket(account_table, account, rule);
+	SpinLockRelease(&account_shared->free_lock);
+	return bucket;
+}
+
+static void
+unmake(Account *account)
+{
+	SpinLockAcquire(&account_shared->free_lock);
+	account_remove(account_table, account);
+	SpinLockRelease(&account_shared->free_lock);
+}
+
+/* --- walking through all ------------------------------------------------ */
+
+/*
+ * Visit the accounts of one list; returns how many were removed.
+ */
+static int
+visit_list(uint32 list, LWLockMode mode, AccountVisitor visitor, void *arg)
+{
+	int			removed = 0;
+	uint32		next;
+
+	/* a look without the lock: most lists of a large table are empty */
+	if (account_lists(account_table)[list] == 0)
+		return 0;
+	account_lock(list, mode);
+	for (uint32 n = account_lists(account_table)[list]; n != 0; n = next)
+	{
+		Account    *account = account_at(account_table, n);
+
+		next = account->next;
+		if (visitor(account, arg))
+		{
+			unmake(account);
+			removed++;
+		}
+	}
+	account_unlock(list);
+	return removed;
+}
+
+void
+account_visit(LWLockMode mode, AccountVisitor visitor,
+			  void (*between) (void *arg), void *arg)
+{
+	for (uint32 list = 0; list < account_table->n_lists; list++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (between != NULL)
+			between(arg);
+		(void) visit_list(list, mode, visitor, arg);
+	}
+}
+
+static bool
+is_idle(Account *account, void *arg)
+{
+	return account_is_idle(account_table, account, *(uint32 *) arg);
+}
+
+/*
+ * Look through some lists for accounts that say nothing, beginning where the
+ * last search ended.  A tenant goes only after its users.
+ */
+bool
+account_evict(void)
+{
+	uint32		now = (uint32) (account_clock() / 1000000);
+	uint32		mask = account_table->n_lists - 1;
+	int			removed = 0;
+
+	for (int i = 0; i < EVICT_LISTS && removed < EVICT_ENOUGH; i++)
+		removed += visit_list(pg_atomic_fetch_add_u32(&account_shared->hand, 1) & mask,
+							  LW_EXCLUSIVE, is_idle, &now);
+	pg_atomic_fetch_add_u64(&account_shared->evicted, removed);
+	return removed > 0;
+}
+
+typedef struct Forget
+{
+	Oid			database;
+	bool		users;
+} Forget;
+
+static bool
+is_of_database(Account *account, void *arg)
+{
+	Forget	   *forget = arg;
+
+	return account->database == forget->database &&
+		((account->flags & ACCOUNT_USER) != 0) == forget->users &&
+		(forget->users || account->tenant == 0);
+}
+
+/*
+ * The database was dropped, or the extension in it.
+ */
+void
+account_forget_database(Oid database)
+{
+	Forget		forget = {database, true};
+
+	account_visit(LW_EXCLUSIVE, is_of_database, NULL, &forget);
+	forget.users = false;
+	account_visit(LW_EXCLUSIVE, is_of_database, NULL, &forget);
+}

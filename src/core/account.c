@@ -1,0 +1,356 @@
+/*
+ * account.c
+ *		The table of what tenants and their users have taken of their limits.
+ *
+ * Accounts are found by a hash table of lists, as many as there are blocks or
+ * up to twice that.  Blocks that were given back are in a list; those that
+ * were never used are not, so that a large table costs no memory before.
+ */
+#include <string.h>
+
+#include "core/account.h"
+
+_Static_assert(sizeof(Account) == ACCOUNT_BLOCK, "an account is a block");
+_Static_assert(sizeof(AccountTable) <= ACCOUNT_BLOCK, "so is the table's header");
+
+/* A further block of an account; which kind it is says the flag. */
+typedef struct More
+{
+	uint32_t	next;
+	uint32_t	has_buckets;	/* otherwise it has the rest of a name */
+	union
+	{
+		AccountBucket buckets[2];
+		char		name[ACCOUNT_BLOCK - 2 * sizeof(uint32_t)];
+	}			u;
+} More;
+
+_Static_assert(sizeof(More) <= ACCOUNT_BLOCK, "and this");
+_Static_assert(ACCOUNT_MAX_NAME - ACCOUNT_NAME <= sizeof(((More *) 0)->u.name),
+			   "a name takes one further block at most");
+
+static More *
+more_at(AccountTable *table, uint32_t number)
+{
+	return (More *) account_at(table, number);
+}
+
+/* --- the table ---------------------------------------------------------- */
+
+static uint32_t
+lists_for(uint32_t n_blocks)
+{
+	uint32_t	lists = ACCOUNT_PARTITIONS;
+
+	while (lists < n_blocks)
+		lists *= 2;
+	return lists;
+}
+
+size_t
+account_table_size(uint32_t n_blocks)
+{
+	size_t		lists = lists_for(n_blocks) * sizeof(uint32_t);
+
+	lists = (lists + ACCOUNT_BLOCK - 1) / ACCOUNT_BLOCK * ACCOUNT_BLOCK;
+	return ACCOUNT_BLOCK + lists + (size_t) n_blocks * ACCOUNT_BLOCK;
+}
+
+uint32_t
+account_table_blocks(size_t size)
+{
+	uint32_t	low = 1;
+	uint32_t	high = ACCOUNT_MAX_BLOCKS;
+
+	while (low < high)
+	{
+		uint32_t	middle = low + (high - low + 1) / 2;
+
+		if (account_table_size(middle) <= size)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return low;
+}
+
+AccountTable *
+account_table_init(void *memory, uint32_t n_blocks)
+{
+	AccountTable *table = memory;
+
+	memset(table, 0, sizeof(*table));
+	table->n_blocks = n_blocks;
+	table->n_lists = lists_for(n_blocks);
+	table->n_free = n_blocks;
+	table->never_used = 1;
+	memset(account_lists(table), 0, table->n_lists * sizeof(uint32_t));
+	return table;
+}
+
+uint32_t
+account_number(AccountTable *table, const Account *account)
+{
+	return (uint32_t) (account - account_at(table, 0));
+}
+
+/*
+ * Take a block; 0 if there is none.  Free blocks are chained by "more".
+ */
+static uint32_t
+take_block(AccountTable *table)
+{
+	uint32_t	number;
+
+	if (table->n_free == 0)
+		return 0;
+	table->n_free--;
+	if (table->first_free != 0)
+	{
+		number = table->first_free;
+		table->first_free = account_at(table, number)->more;
+	}
+	else
+		number = table->never_used++;
+	memset(account_at(table, number), 0, ACCOUNT_BLOCK);
+	return number;
+}
+
+static void
+give_block(AccountTable *table, uint32_t number)
+{
+	Account    *block = account_at(table, number);
+
+	memset(block, 0, ACCOUNT_BLOCK);
+	block->more = table->first_free;
+	table->first_free = number;
+	table->n_free++;
+}
+
+/* --- names -------------------------------------------------------------- */
+
+static const char *
+rest_of_name(AccountTable *table, const Account *account)
+{
+	const More *more = NULL;
+
+	for (uint32_t n = account->more; n != 0; n = more->next)
+	{
+		more = more_at(table, n);
+		if (!more->has_buckets)
+			return more->u.name;
+	}
+	return "";
+}
+
+static bool
+has_name(AccountTable *table, const Account *account, const AccountKey *key)
+{
+	if (account->name_length != key->length)
+		return false;
+	if (key->length <= ACCOUNT_NAME)
+		return memcmp(account->name, key->name, key->length) == 0;
+	return memcmp(account->name, key->name, ACCOUNT_NAME) == 0 &&
+		memcmp(rest_of_name(table, account), key->name + ACCOUNT_NAME,
+			   key->length - ACCOUNT_NAME) == 0;
+}
+
+/*
+ * Copy the name, of at most ACCOUNT_MAX_NAME bytes, and return its length.
+ */
+size_t
+account_name(AccountTable *table, const Account *account, char *name)
+{
+	size_t		length = account->name_length;
+
+	if (length <= ACCOUNT_NAME)
+		memcpy(name, account->name, length);
+	else
+	{
+		memcpy(name, account->name, ACCOUNT_NAME);
+		memcpy(name + ACCOUNT_NAME, rest_of_name(table, account),
+			   length - ACCOUNT_NAME);
+	}
+	return length;
+}
+
+/* --- accounts ----------------------------------------------------------- */
+
+static bool
+is_user(const Account *account)
+{
+	return (account->flags & ACCOUNT_USER) != 0;
+}
+
+static uint32_t *
+list_of(AccountTable *table, uint32_t hash)
+{
+	return &account_lists(table)[hash & (table->n_lists - 1)];
+}
+
+Account *
+account_find(AccountTable *table, const AccountKey *key)
+{
+	Account    *account;
+
+	for (uint32_t n = *list_of(table, key->hash); n != 0; n = account->next)
+	{
+		account = account_at(table, n);
+		if (account->hash == key->hash && account->database == key->database &&
+			(key->tenant != 0 ?
+			 is_user(account) && account->tenant == key->tenant :
+			 !is_user(account)) &&
+			has_name(table, account, key))
+			return account;
+	}
+	return NULL;
+}
+
+Account *
+account_insert(AccountTable *table, const AccountKey *key)
+{
+	uint32_t   *list = list_of(table, key->hash);
+	bool		long_name = key->length > ACCOUNT_NAME;
+	uint32_t	number;
+	Account    *account;
+
+	if (table->n_free < (long_name ? 2 : 1))
+		return NULL;
+	number = take_block(table);
+	account = account_at(table, number);
+	account->hash = key->hash;
+	account->database = key->database;
+	account->name_length = (uint8_t) key->length;
+	memcpy(account->name, key->name, long_name ? ACCOUNT_NAME : key->length);
+	if (long_name)
+	{
+		account->more = take_block(table);
+		memcpy(more_at(table, account->more)->u.name, key->name + ACCOUNT_NAME,
+			   key->length - ACCOUNT_NAME);
+	}
+	if (key->tenant != 0)
+	{
+		account->flags = ACCOUNT_USER;
+		account->tenant = key->tenant;
+		account_at(table, key->tenant)->tenant++;
+	}
+	account->next = *list;
+	*list = number;
+	return account;
+}
+
+void
+account_remove(AccountTable *table, Account *account)
+{
+	uint32_t	number = account_number(table, account);
+	uint32_t   *link = list_of(table, account->hash);
+	uint32_t	more = account->more;
+
+	while (*link != number)
+		link = &account_at(table, *link)->next;
+	*link = account->next;
+	if (is_user(account))
+		account_at(table, account->tenant)->tenant--;
+	while (more != 0)
+	{
+		uint32_t	next = more_at(table, more)->next;
+
+		give_block(table, more);
+		more = next;
+	}
+	give_block(table, number);
+}
+
+/* --- buckets ------------------------------------------------------------ */
+
+/*
+ * The place after a bucket, or the first one; NULL after the last one.  Some
+ * may be free.
+ */
+static AccountBucket *
+next_place(AccountTable *table, Account *account, const AccountBucket *bucket)
+{
+	uint32_t	n = account->more;
+
+	if (bucket == NULL)
+		return &account->first;
+	if (bucket != &account->first)
+	{
+		const char *block = (const char *) account_at(table, 0) +
+		((const char *) bucket - (const char *) account_at(table, 0)) /
+		ACCOUNT_BLOCK * ACCOUNT_BLOCK;
+		More	   *more = (More *) block;
+
+		if (bucket == &more->u.buckets[0])
+			return &more->u.buckets[1];
+		n = more->next;
+	}
+	while (n != 0 && !more_at(table, n)->has_buckets)
+		n = more_at(table, n)->next;
+	return n == 0 ? NULL : &more_at(table, n)->u.buckets[0];
+}
+
+/*
+ * The bucket of a rule, or NULL.
+ */
+AccountBucket *
+account_bucket(AccountTable *table, Account *account, int32_t rule)
+{
+	AccountBucket *place = &account->first;
+
+	while (place != NULL && place->rule != rule)
+		place = next_place(table, account, place);
+	return place;
+}
+
+/*
+ * The bucket after one, or with NULL the first one; NULL at the end.
+ */
+AccountBucket *
+account_next_bucket(AccountTable *table, Account *account,
+					AccountBucket *bucket)
+{
+	do
+		bucket = next_place(table, account, bucket);
+	while (bucket != NULL && bucket->rule == 0);
+	return bucket;
+}
+
+/*
+ * Make a bucket for a rule that has none.
+ */
+AccountBucket *
+account_add_bucket(AccountTable *table, Account *account, int32_t rule)
+{
+	AccountBucket *place = account_bucket(table, account, 0);
+
+	if (place == NULL)
+	{
+		uint32_t	number = take_block(table);
+		uint32_t   *link = &account->more;
+
+		if (number == 0)
+			return NULL;
+		while (*link != 0)
+			link = &more_at(table, *link)->next;
+		*link = number;
+		more_at(table, number)->has_buckets = 1;
+		place = &more_at(table, number)->u.buckets[0];
+	}
+	memset(place, 0, sizeof(*place));
+	place->rule = rule;
+	return place;
+}
+
+bool
+account_is_idle(AccountTable *table, Account *account, uint32_t now)
+{
+	AccountBucket *bucket = NULL;
+
+	if (!is_user(account) && account->tenant != 0)
+		return false;
+	while ((bucket = account_next_bucket(table, account, bucket)) != NULL)
+		if (bucket->full_at == ACCOUNT_NEVER || bucket->full_at > now)
+			return false;
+	return true;
+}

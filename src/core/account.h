@@ -1,0 +1,176 @@
+/*
+ * account.h
+ *		The table of what tenants and their users have taken of their limits.
+ *
+ * A tenant, or a user of a tenant, has an account: a name, what was found out
+ * about the tenant last, and a bucket for each rule that has counted a call.
+ * Accounts live in memory of a fixed size that processes share, so they refer
+ * to each other by number, and 0 is none.  The memory is divided into blocks
+ * of 128 bytes.  The first block of an account has room for a name of
+ * ACCOUNT_NAME bytes and for one bucket, and further ones are chained to it.
+ *
+ * An account whose buckets are full says no more than one that is not there,
+ * so its blocks may be taken for another.  A bucket knows when that will be.
+ *
+ * The table takes no locks.  It is divided into partitions by the hash, and a
+ * user's account is in the partition of its tenant: who reads or writes an
+ * account, or the list it is found by, holds the lock of its partition.  The
+ * list of free blocks has a lock of its own, which is taken last.
+ */
+#ifndef METER_CORE_ACCOUNT_H
+#define METER_CORE_ACCOUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/bucket.h"
+
+#define ACCOUNT_BLOCK 128
+#define ACCOUNT_NAME 36
+#define ACCOUNT_MAX_NAME 128
+#define ACCOUNT_PARTITIONS 128	/* a power of two */
+#define ACCOUNT_MAX_BLOCKS (UINT32_C(1) << 30)
+
+/* The time, in seconds, of what will never be full again. */
+#define ACCOUNT_NEVER UINT32_MAX
+
+/* A rule's bucket. */
+typedef struct AccountBucket
+{
+	Bucket		bucket;
+	uint64_t	allowed:56;		/* calls */
+	uint64_t	per:3;			/* window of the rule when it was last used */
+	uint64_t	window:1;		/* a calendar window, no token bucket */
+	uint64_t	seeded:1;		/* what was used before is in it */
+	uint64_t	refused;
+	int32_t		rule;			/* 0: free */
+	uint32_t	full_at;		/* s: from then on it is full, by the clock of
+								 * the buckets */
+} AccountBucket;
+
+/* An account's first block. */
+typedef struct Account
+{
+	uint32_t	hash;
+	uint32_t	next;			/* in the list of those with such a hash */
+	uint32_t	database;		/* 0: the block is not an account */
+	uint32_t	tenant;			/* of a user: the tenant's account; of a
+								 * tenant: number of its users' accounts */
+	uint32_t	plan;			/* what was found out about a tenant */
+	uint32_t	generation;		/* of what it was found out from */
+	uint32_t	stamp;			/* differs each time; 0: nothing is known */
+	uint32_t	day_end;		/* minutes since 2000-01-01 UTC */
+	uint32_t	month_end;
+	int16_t		utc_offset;		/* minutes to add to UTC */
+	uint8_t		name_length;
+	uint8_t		flags;
+	uint32_t	more;			/* further blocks */
+	char		name[ACCOUNT_NAME];
+	AccountBucket first;
+} Account;
+
+#define ACCOUNT_USER 1			/* of a tenant, no tenant */
+#define ACCOUNT_OWN_RULES 2		/* there are rules for just this tenant */
+#define ACCOUNT_DEFAULT_PLAN 4	/* it has no plan of its own */
+
+/* Whose account it is. */
+typedef struct AccountKey
+{
+	uint32_t	hash;			/* of a user, made by account_user_hash() */
+	uint32_t	database;
+	uint32_t	tenant;			/* the account a user belongs to, or 0 */
+	const char *name;
+	size_t		length;			/* at most ACCOUNT_MAX_NAME */
+} AccountKey;
+
+typedef struct AccountTable
+{
+	uint32_t	n_blocks;		/* numbered from 1 */
+	uint32_t	n_lists;		/* a power of two */
+	uint32_t	n_free;			/* under the lock of the free list, */
+	uint32_t	first_free;		/* as are these */
+	uint32_t	never_used;		/* blocks from here on were never used */
+	uint64_t	reserved;
+} AccountTable;
+
+/*
+ * How large a table of that many blocks is; how many blocks one of a size has,
+ * at least one.  The memory has to be aligned to ACCOUNT_BLOCK.
+ */
+extern size_t account_table_size(uint32_t n_blocks);
+extern uint32_t account_table_blocks(size_t size);
+extern AccountTable *account_table_init(void *memory, uint32_t n_blocks);
+
+/* The partition of a hash, and a hash in the partition of a tenant's. */
+#define ACCOUNT_PARTITION(hash) ((hash) & (ACCOUNT_PARTITIONS - 1))
+
+static inline uint32_t
+account_user_hash(uint32_t user, uint32_t tenant)
+{
+	return (user & ~(uint32_t) (ACCOUNT_PARTITIONS - 1)) | ACCOUNT_PARTITION(tenant);
+}
+
+/* The lists and then the blocks follow the header. */
+static inline uint32_t *
+account_lists(AccountTable *table)
+{
+	return (uint32_t *) ((char *) table + ACCOUNT_BLOCK);
+}
+
+static inline Account *
+account_at(AccountTable *table, uint32_t number)
+{
+	size_t		lists = (table->n_lists * sizeof(uint32_t) + ACCOUNT_BLOCK - 1) /
+	ACCOUNT_BLOCK * ACCOUNT_BLOCK;
+
+	return (Account *) ((char *) table + lists + (size_t) number * ACCOUNT_BLOCK);
+}
+
+extern uint32_t account_number(AccountTable *table, const Account *account);
+
+/*
+ * Have the processor fetch what account_find() will read, in two steps that
+ * are best some work apart.  They need no lock, as they only guess.
+ */
+static inline void
+account_prefetch_list(AccountTable *table, uint32_t hash)
+{
+	__builtin_prefetch(&account_lists(table)[hash & (table->n_lists - 1)]);
+}
+
+static inline void
+account_prefetch(AccountTable *table, uint32_t hash)
+{
+	const char *block = (const char *)
+	account_at(table, account_lists(table)[hash & (table->n_lists - 1)]);
+
+	__builtin_prefetch(block);
+	__builtin_prefetch(block + ACCOUNT_BLOCK / 2);
+}
+
+/* With the partition's lock. */
+extern Account *account_find(AccountTable *table, const AccountKey *key);
+extern AccountBucket *account_bucket(AccountTable *table, Account *account,
+									 int32_t rule);
+extern AccountBucket *account_next_bucket(AccountTable *table,
+										  Account *account,
+										  AccountBucket *bucket);
+extern size_t account_name(AccountTable *table, const Account *account,
+						   char *name);
+
+/* Is it full at that time, in seconds, and has no users with accounts? */
+extern bool account_is_idle(AccountTable *table, Account *account,
+							uint32_t now);
+
+/*
+ * With the partition's lock and that of the free list, which is held no longer
+ * than it takes to move a few blocks.  NULL if there are no free blocks; then
+ * nothing has changed.  account_remove() is not for tenants with users.
+ */
+extern Account *account_insert(AccountTable *table, const AccountKey *key);
+extern AccountBucket *account_add_bucket(AccountTable *table,
+										 Account *account, int32_t rule);
+extern void account_remove(AccountTable *table, Account *account);
+
+#endif							/* METER_CORE_ACCOUNT_H */

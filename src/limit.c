@@ -1,0 +1,560 @@
+/*
+ * limit.c
+ *		Deciding whether a call may go through.
+ *
+ * A call is decided under the lock of one partition of accounts: the buckets
+ * of all rules that hold for it, those of its tenant and those of its user,
+ * are there, so that all of them are charged or none.  Nothing that can fail,
+ * wait or read a table is done meanwhile.  If something has to be found out
+ * first, as of a tenant that is seen for the first time, the lock is given
+ * back, it is found out, and the decision is tried again.
+ *
+ * What was decided stays whatever becomes of the caller's transaction, as the
+ * call that it was about was let through.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "account.h"
+#include "limit.h"
+#include "quota.h"
+#include "setting.h"
+#include "tenant.h"
+
+/* So many times the table is searched for room. */
+#define MAX_EVICTIONS 3
+
+const char *const limit_reasons[] = {
+	[LIMIT_OK] = "ok",
+	[LIMIT_NO_RULE] = "no_rule",
+	[LIMIT_RATE] = "rate",
+	[LIMIT_QUOTA] = "quota",
+	[LIMIT_TOO_COSTLY] = "too_costly",
+	[LIMIT_FULL] = "full",
+};
+
+/* What a try has come to. */
+typedef enum Outcome
+{
+	DECIDED,
+	NEEDS_FACTS,
+	NEEDS_RULES,
+	NEEDS_MATCH,
+	NEEDS_SEED,
+	NEEDS_ROOM
+} Outcome;
+
+/* A decision in the making: what was found out for it. */
+typedef struct Decision
+{
+	const LimitCall *call;
+	SharedDatabase *database;
+	AccountKey	key;			/* of the tenant */
+	const char *resource;
+	int			resource_length;
+	TenantFacts facts;
+	bool		has_facts;
+	const RuleSet *own;			/* rules of a tenant that cannot be remembered */
+	RuleMatch  *own_match;
+	const RuleSet *set;
+	QuotaSeed	seed;
+} Decision;
+
+static SharedDatabase *
+find_database(void)
+{
+	SharedDatabase *database;
+
+	if (account_table == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("limits need shared memory, which meter has only if it is preloaded"),
+				 errhint("Add meter to \"shared_preload_libraries\" and restart the server.")));
+	database = shared_database(true);
+	if (database == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many databases use meter"),
+				 errdetail("There is shared memory for %d.", setting_max_databases),
+				 errhint("Increase meter.max_databases and restart the server.")));
+	return database;
+}
+
+/* --- buckets ------------------------------------------------------------ */
+
+int64
+limit_window_end(RulePer per, TimestampTz now, const TenantFacts *facts)
+{
+	int64		period = rule_periods[per];
+	int64		offset = facts->utc_offset * USECS_PER_MINUTE;
+	int64		local = now + offset;
+	int64		start;
+
+	if (per == RULE_DAY)
+		return facts->day_end * USECS_PER_MINUTE;
+	if (per == RULE_MONTH)
+		return facts->month_end * USECS_PER_MINUTE;
+	start = local / period * period;
+	if (start > local)
+		start -= period;		/* before 2000 */
+	return start + period - offset;
+}
+
+/*
+ * The rule is of another kind or for another time than when the bucket was
+ * last used: what was used stays, as far as it can be told.
+ */
+static void
+convert_bucket(AccountBucket *bucket, const Rule *rule, int64 clock,
+			   int64 window_end)
+{
+	Bucket	   *b = &bucket->bucket;
+
+	if (!bucket->window && !rule->limit.window)
+		bucket_change_period(b, rule_periods[bucket->per],
+							 rule->limit.period);
+	else
+	{
+		BucketLimit before = {0};
+		BucketAmount used;
+
+		before.unlimited = true;
+		before.period = rule_periods[bucket->per];
+		before.window = bucket->window;
+		used = bucket_used(b, &before);
+
+		b->time = rule->limit.window ? window_end : clock;
+		bucket_set_used(b, &rule->limit, used);
+		bucket->seeded = false; /* the log knows better */
+	}
+	bucket->per = rule->per;
+	bucket->window = rule->limit.window;
+}
+
+/*
+ * From when on the bucket is as good as none, rounded up to seconds.
+ */
+static uint32
+full_at(const AccountBucket *bucket, const Rule *rule, int64 clock,
+		TimestampTz now)
+{
+	double		seconds;
+
+	if (bucket->bucket.level == 0 && !rule->limit.window)
+		return 0;
+	if (rule->limit.window)
+		seconds = (double) (bucket->bucket.time - now) / USECS_PER_SEC;
+	else if (rule->limit.max == 0)
+		return ACCOUNT_NEVER;
+	else
+		seconds = (double) bucket->bucket.level / (double) rule->limit.max / USECS_PER_SEC;
+	seconds += (double) (clock / USECS_PER_SEC) + 2;
+	return seconds < (double) ACCOUNT_NEVER ? (uint32) seconds : ACCOUNT_NEVER;
+}
+
+/*
+ * The bucket of a rule, up to date; NULL if there is no room for one.
+ */
+static AccountBucket *
+current_bucket(Account *account, const Rule *rule, int64 clock,
+			   TimestampTz now, const TenantFacts *facts)
+{
+	AccountBucket *bucket = account_bucket(account_table, account, rule->id);
+	int64		window_end = 0;
+	int64		before;
+
+	if (rule->limit.window)
+		window_end = limit_window_end(rule->per, now, facts);
+	if (bucket == NULL)
+	{
+		bucket = account_make_bucket(account, rule->id);
+		if (bucket == NULL)
+			return NULL;
+		bucket->per = rule->per;
+		bucket->window = rule->limit.window;
+		bucket->bucket.time = rule->limit.window ? window_end : clock;
+	}
+	else if (bucket->per != rule->per || bucket->window != rule->limit.window)
+		convert_bucket(bucket, rule, clock, window_end);
+
+	before = bucket->bucket.time;
+	bucket_advance(&bucket->bucket, &rule->limit,
+				   rule->limit.window ? now : clock, window_end);
+
+	/* nothing can have been used of a window that has just begun */
+	if (bucket->bucket.time != before)
+		bucket->seeded = true;
+	return bucket;
+}
+
+/* --- one try ------------------------------------------------------------ */
+
+static BucketAmount
+amount_of(const LimitCall *call, const Rule *rule)
+{
+	if (!rule->cost)
+		return BUCKET_UNIT;
+
+	/* who looks wants to know whether there is anything left */
+	return call->action == LIMIT_LOOK ? 1 : call->cost;
+}
+
+static bool
+look_at_all(BucketUse *uses, int n)
+{
+	bool		allowed = true;
+
+	for (int i = 0; i < n; i++)
+	{
+		uses[i].admitted = bucket_admits(uses[i].bucket, uses[i].limit, uses[i].amount);
+		if (!uses[i].admitted && !uses[i].shadow)
+			allowed = false;
+	}
+	return allowed;
+}
+
+/*
+ * A refused call counts for the rules that have refused it, one that was let
+ * through for all, and for shadows as they would have had it.
+ */
+static void
+count(AccountBucket **buckets, const BucketUse *uses, int n, bool allowed)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (uses[i].admitted)
+			buckets[i]->allowed += allowed;
+		else if (allowed || !uses[i].shadow)
+			buckets[i]->refused++;
+	}
+}
+
+static void
+act(const LimitCall *call, AccountBucket **buckets, BucketUse *uses, int n,
+	LimitResult *result)
+{
+	switch (call->action)
+	{
+		case LIMIT_TAKE:
+			result->allowed = bucket_take_all(uses, n);
+			count(buckets, uses, n, result->allowed);
+			break;
+		case LIMIT_LOOK:
+			result->allowed = look_at_all(uses, n);
+			break;
+		case LIMIT_GIVE:
+			for (int i = 0; i < n; i++)
+			{
+				bucket_give(uses[i].bucket, uses[i].limit, uses[i].amount);
+				uses[i].admitted = true;
+			}
+			result->allowed = true;
+			break;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		LimitHit   *hit = &result->hits[i];
+
+		buckets[i]->full_at = full_at(buckets[i], hit->rule, result->clock,
+									  result->now);
+		hit->bucket = buckets[i]->bucket;
+		hit->amount = uses[i].amount;
+		hit->admitted = uses[i].admitted;
+	}
+	result->n = n;
+	result->reason = n == 0 ? LIMIT_NO_RULE : LIMIT_OK;
+}
+
+/*
+ * The account of the call's user; NULL if there is no room for one.
+ */
+static Account *
+user_account(Decision *decision, Account *tenant)
+{
+	text	   *user = decision->call->user;
+	AccountKey	key = decision->key;
+	Account    *account;
+
+	key.tenant = account_number(account_table, tenant);
+	key.name = VARDATA_ANY(user);
+	key.length = VARSIZE_ANY_EXHDR(user);
+	key.hash = account_user_hash(account_hash(key.name, key.length),
+								 decision->key.hash);
+	account = account_find(account_table, &key);
+	return account != NULL ? account : account_make(&key);
+}
+
+/*
+ * The rules, with the partition's lock: only those that are known already.
+ */
+static Outcome
+find_rules(Decision *decision, const TenantFacts *facts,
+		   const RuleMatch **match)
+{
+	uint32		plan = facts->default_plan ? rule_default_plan() : facts->plan;
+
+	if (facts->own_rules && facts->stamp == 0)
+	{
+		*match = decision->own_match;
+		return *match == NULL ? NEEDS_RULES : DECIDED;
+	}
+	decision->set = facts->own_rules ?
+		rule_tenant_set(decision->key.hash, facts->stamp, plan) :
+		rule_plan_set(plan);
+	if (decision->set == NULL)
+	{
+		decision->facts = *facts;
+		return NEEDS_RULES;
+	}
+	*match = rule_known_match(decision->set, decision->resource,
+							  decision->resource_length);
+	return *match == NULL ? NEEDS_MATCH : DECIDED;
+}
+
+/*
+ * Has what was used of a window before its bucket was made been added?  If not
+ * and it was found out, add it.
+ */
+static bool
+is_seeded(Decision *decision, AccountBucket *bucket, const Rule *rule)
+{
+	QuotaSeed  *seed = &decision->seed;
+
+	if (bucket->seeded || !rule->limit.window || rule->unlimited)
+		return true;
+	if (seed->found && seed->rule == rule->id &&
+		seed->window_end == bucket->bucket.time)
+	{
+		if (bucket_used(&bucket->bucket, &rule->limit) < seed->used)
+			bucket_set_used(&bucket->bucket, &rule->limit, seed->used);
+		bucket->seeded = true;
+		return true;
+	}
+	quota_want(seed, rule, bucket->bucket.time);
+	return false;
+}
+
+/*
+ * Give back the buckets of rules that are not the tenant's any more, once they
+ * are full: who changes to and fro between plans finds what he has taken.
+ */
+static void
+drop_buckets(const RuleSet *set, Account *account, int64 clock)
+{
+	uint32		now = (uint32) (clock / USECS_PER_SEC);
+	AccountBucket *bucket = NULL;
+
+	while ((bucket = account_next_bucket(account_table, account, bucket)) != NULL)
+		if (bucket->full_at <= now && rule_find(set, bucket->rule) == NULL)
+			bucket->rule = 0;
+}
+
+static Outcome
+decide_locked(Decision *decision, LimitResult *result)
+{
+	const LimitCall *call = decision->call;
+	const RuleMatch *match = NULL;
+	TenantFacts kept;
+	TenantFacts *facts = &decision->facts;
+	Account    *tenant = account_find(account_table, &decision->key);
+	Account    *user = NULL;
+	AccountBucket *buckets[RULE_MAX_MATCHES];
+	BucketUse	uses[RULE_MAX_MATCHES];
+	Outcome		outcome;
+	int			n;
+
+	if (decision->has_facts)
+	{
+		if (tenant == NULL)
+			tenant = account_make(&decision->key);
+		if (tenant == NULL)
+			return NEEDS_ROOM;
+		tenant_keep(decision->database, tenant, facts);
+	}
+	else
+	{
+		if (tenant == NULL || !tenant_kept(decision->database, tenant, &kept))
+			return NEEDS_FACTS;
+		facts = &kept;
+	}
+	outcome = find_rules(decision, facts, &match);
+	if (outcome != DECIDED)
+		return outcome;
+	if (decision->has_facts && decision->own_match == NULL)
+		drop_buckets(decision->set, tenant, result->clock);
+
+	result->now = 0;
+	if (match->windows)
+	{
+		result->now = GetCurrentTimestamp();
+		if (tenant_minutes(result->now) >= facts->day_end)
+			return NEEDS_FACTS;
+	}
+	n = match->n_tenant;
+	if (match->n > n && call->user != NULL)
+	{
+		n = match->n;
+		user = user_account(decision, tenant);
+		if (user == NULL)
+			return NEEDS_ROOM;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		const Rule *rule = match->rules[i];
+
+		buckets[i] = current_bucket(i < match->n_tenant ? tenant : user, rule,
+									result->clock, result->now, facts);
+		if (buckets[i] == NULL)
+			return NEEDS_ROOM;
+		if (!is_seeded(decision, buckets[i], rule))
+			return NEEDS_SEED;
+		uses[i].bucket = &buckets[i]->bucket;
+		uses[i].limit = &rule->limit;
+		uses[i].amount = amount_of(call, rule);
+		uses[i].shadow = rule->mode == RULE_SHADOW;
+		result->hits[i].rule = rule;
+	}
+	act(call, buckets, uses, n, result);
+	return DECIDED;
+}
+
+/* --- the whole ---------------------------------------------------------- */
+
+/*
+ * There is no room for the account, and nothing that could go for it.
+ */
+static void
+decide_full(LimitResult *result)
+{
+	bool		allow = setting_on_full == ON_FULL_ALLOW;
+
+	result->n = 0;
+	result->reason = LIMIT_FULL;
+	result->allowed = allow;
+	pg_atomic_fetch_add_u64(allow ? &account_shared->unmetered :
+							&account_shared->unroomed, 1);
+	if (pg_atomic_exchange_u32(&account_shared->reported, 1) == 0)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("there is no room to count the calls of more tenants and users"),
+				 errdetail("Their calls are %s, as meter.on_full says.",
+						   allow ? "let through" : "refused"),
+				 errhint("Increase meter.limit_memory and restart the server. This is said once; meter.limit_stats counts the calls.")));
+}
+
+static void
+read_own_rules(Decision *decision)
+{
+	TenantFacts *facts = &decision->facts;
+	const RuleSet *set;
+
+	set = rule_read_tenant_set(decision->key.name, decision->key.length,
+							   facts->default_plan ? rule_default_plan() : facts->plan,
+							   decision->key.hash, facts->stamp);
+	if (facts->stamp != 0)
+		return;
+	decision->own_match = palloc(sizeof(RuleMatch));
+	rule_find_match(set, decision->resource, decision->resource_length,
+					decision->own_match);
+}
+
+/*
+ * Why a call was refused, by the rule that refuses it for longest.
+ */
+static LimitReason
+reason_of(const LimitResult *result)
+{
+	LimitReason reason = LIMIT_OK;
+
+	for (int i = 0; i < result->n; i++)
+	{
+		const LimitHit *hit = &result->hits[i];
+
+		if (hit->admitted || hit->rule->mode == RULE_SHADOW)
+			continue;
+		if (hit->amount > hit->rule->limit.capacity)
+			return LIMIT_TOO_COSTLY;
+		if (hit->rule->limit.window)
+			reason = LIMIT_QUOTA;
+		else if (reason == LIMIT_OK)
+			reason = LIMIT_RATE;
+	}
+	return reason;
+}
+
+void
+limit_begin(LimitCall *call)
+{
+	if (account_table == NULL)
+		return;					/* limit_run() will complain */
+	call->hash = account_hash(VARDATA_ANY(call->tenant),
+							  VARSIZE_ANY_EXHDR(call->tenant));
+	account_prefetch_list(account_table, call->hash);
+}
+
+void
+limit_run(const LimitCall *call, LimitResult *result)
+{
+	Decision	decision;
+	Outcome		outcome;
+	int			evictions = 0;
+
+	decision.call = call;
+	decision.database = find_database();
+	decision.key.hash = call->hash;
+	decision.key.database = MyDatabaseId;
+	decision.key.tenant = 0;
+	decision.key.name = VARDATA_ANY(call->tenant);
+	decision.key.length = VARSIZE_ANY_EXHDR(call->tenant);
+	decision.resource = VARDATA_ANY(call->resource);
+	decision.resource_length = VARSIZE_ANY_EXHDR(call->resource);
+	decision.has_facts = false;
+	decision.own_match = NULL;
+	decision.set = NULL;
+	decision.seed.rule = 0;
+	decision.seed.found = decision.seed.locked = false;
+
+	for (;;)
+	{
+		if (rule_refresh())
+			decision.own_match = NULL;
+		result->clock = account_clock();
+		account_prefetch(account_table, decision.key.hash);
+		account_lock(decision.key.hash, LW_EXCLUSIVE);
+		outcome = decide_locked(&decision, result);
+		account_unlock(decision.key.hash);
+		if (outcome == DECIDED)
+			break;
+
+		CHECK_FOR_INTERRUPTS();
+		if (outcome == NEEDS_FACTS)
+		{
+			tenant_read(decision.database, call->tenant, &decision.facts);
+			decision.has_facts = true;
+			decision.own_match = NULL;
+		}
+		else if (outcome == NEEDS_RULES)
+			read_own_rules(&decision);
+		else if (outcome == NEEDS_MATCH)
+			rule_remember_match(decision.set, decision.resource,
+								decision.resource_length);
+		else if (outcome == NEEDS_SEED)
+			quota_read(&decision.seed, call->tenant, call->user,
+					   decision.key.hash);
+		else if (evictions++ == MAX_EVICTIONS || !account_evict())
+		{
+			decide_full(result);
+			break;
+		}
+	}
+	if (decision.seed.locked)
+		quota_unlock(&decision.seed, decision.key.hash);
+	if (!result->allowed && result->reason != LIMIT_FULL)
+		result->reason = reason_of(result);
+}

@@ -1,0 +1,74 @@
+/*
+ * limit.h
+ *		Deciding whether a call may go through.
+ */
+#ifndef METER_LIMIT_H
+#define METER_LIMIT_H
+
+#include "core/bucket.h"
+#include "datatype/timestamp.h"
+#include "rule.h"
+
+typedef enum LimitAction
+{
+	LIMIT_TAKE,
+	LIMIT_LOOK,					/* would a call be let through? */
+	LIMIT_GIVE					/* a call was not made after all */
+} LimitAction;
+
+typedef struct LimitCall
+{
+	LimitAction action;
+	text	   *tenant;
+	text	   *resource;
+	text	   *user;			/* or NULL */
+	BucketAmount cost;
+	uint32		hash;			/* of the tenant, by limit_begin() */
+} LimitCall;
+
+/* In the order of limit_reasons. */
+typedef enum LimitReason
+{
+	LIMIT_OK,
+	LIMIT_NO_RULE,
+	LIMIT_RATE,
+	LIMIT_QUOTA,
+	LIMIT_TOO_COSTLY,
+	LIMIT_FULL
+} LimitReason;
+
+extern const char *const limit_reasons[];
+
+/* A rule that held for the call, and its bucket afterwards. */
+typedef struct LimitHit
+{
+	const Rule *rule;
+	Bucket		bucket;
+	BucketAmount amount;		/* that the call takes */
+	bool		admitted;
+} LimitHit;
+
+typedef struct LimitResult
+{
+	bool		allowed;
+	LimitReason reason;
+	int64		clock;			/* account_clock() */
+	TimestampTz now;			/* by the calendar, if there are windows */
+	int			n;
+	LimitHit	hits[RULE_MAX_MATCHES];
+} LimitResult;
+
+/*
+ * With the tenant alone, at the very beginning: memory that limit_run() will
+ * read is on its way while the rest of the call is looked at.
+ */
+extern void limit_begin(LimitCall *call);
+
+extern void limit_run(const LimitCall *call, LimitResult *result);
+
+/* The end of the calendar's window that a time is in. */
+struct TenantFacts;
+extern int64 limit_window_end(RulePer per, TimestampTz now,
+							  const struct TenantFacts *facts);
+
+#endif							/* METER_LIMIT_H */

@@ -1,0 +1,151 @@
+/*
+ * quota.c
+ *		What was used of a calendar window before it was counted in memory.
+ *
+ * When the bucket of a window is made in mid-window, as after an accident,
+ * when a rule is new or when meter is, what was tracked in the window so far
+ * is read from the rollups and the tail of the log, as meter.live does.  A
+ * bucket that was restored from a file keeps what it has if that is more.
+ *
+ * While one process reads it, others that need the same tenant's wait for it.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "amount.h"
+#include "compat.h"
+#include "lock.h"
+#include "owner.h"
+#include "queue.h"
+#include "quota.h"
+#include "setting.h"
+#include "shared.h"
+
+/* How long, in ms, to wait for what an accident has left in the queue. */
+#define REPLAY_TIMEOUT 10000
+#define REPLAY_PAUSE 10
+
+void
+quota_want(QuotaSeed *seed, const Rule *rule, TimestampTz window_end)
+{
+	seed->rule = rule->id;
+	seed->what = rule;
+	seed->window_end = window_end;
+	seed->found = false;
+}
+
+static uint32
+replay_event(void)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = compat_wait_event("MeterQueueReplay");
+	return event;
+}
+
+/*
+ * What was in the queue when the server started belongs to what was used.
+ * The flusher is about to move it into the log, if there is one.
+ */
+static void
+await_replay(void)
+{
+	SharedDatabase *database = shared_database(true);
+
+	if (database == NULL || RecoveryInProgress() || setting_flush_interval == 0)
+		return;
+	for (int waited = 0; waited < REPLAY_TIMEOUT && !queue_replayed();
+		 waited += REPLAY_PAUSE)
+	{
+		shared_want_flush(database);
+		shared_wake_flusher(database);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 REPLAY_PAUSE, replay_event());
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+set_tag(LOCKTAG *tag, uint32 hash)
+{
+	/* 3 is that of lock.h */
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, LOCK_CLASS, hash, 4);
+}
+
+/*
+ * First the lock: who gets it looks again whether it was found meanwhile.
+ */
+void
+quota_read(QuotaSeed *seed, text *tenant, text *user, uint32 hash)
+{
+	static SPIPlanPtr plan = NULL;
+	LOCKTAG		tag;
+	OwnerScope	scope;
+	Datum		args[7];
+	char		nulls[8] = "       ";
+	bool		isnull;
+	Datum		used;
+	AmountProblem problem = AMOUNT_OK;
+
+	if (!seed->locked)
+	{
+		await_replay();
+		set_tag(&tag, hash);
+		(void) LockAcquire(&tag, ExclusiveLock, false, false);
+		seed->locked = true;
+		return;
+	}
+
+	owner_begin(&scope);
+	owner_plan(&plan,
+			   "SELECT meter.quota_used($1, $2, $3, $4, $5, $6, $7)",
+			   7, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
+	args[0] = PointerGetDatum(tenant);
+	args[1] = CStringGetTextDatum(seed->what->pattern);
+	args[2] = CStringGetTextDatum(seed->what->metric);
+	args[3] = CStringGetTextDatum(seed->what->cost ? "cost" : "requests");
+	args[4] = PointerGetDatum(user);
+	if (!seed->what->per_user)
+		nulls[4] = 'n';
+	args[5] = CStringGetTextDatum(rule_per_names[seed->what->per]);
+	args[6] = TimestampTzGetDatum(seed->window_end);
+	if (SPI_execute_snapshot(plan, args, nulls,
+							 IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot(),
+							 InvalidSnapshot, true, false, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "could not read what was used of a quota");
+	used = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	seed->used = 0;
+	if (!isnull)
+		problem = amount_from_numeric(DatumGetNumeric(used), &seed->used);
+	if (problem == AMOUNT_TOO_LARGE)
+		seed->used = BUCKET_MAX_AMOUNT;
+	else if (problem != AMOUNT_OK)
+		seed->used = 0;			/* more was given back than taken */
+	owner_end(&scope);
+	seed->found = true;
+}
+
+/*
+ * Before the end of the transaction, which may be long.
+ */
+void
+quota_unlock(QuotaSeed *seed, uint32 hash)
+{
+	LOCKTAG		tag;
+
+	set_tag(&tag, hash);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+	seed->locked = false;
+}

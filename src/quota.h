@@ -1,0 +1,30 @@
+/*
+ * quota.h
+ *		What was used of a calendar window before it was counted in memory.
+ */
+#ifndef METER_QUOTA_H
+#define METER_QUOTA_H
+
+#include "core/bucket.h"
+#include "datatype/timestamp.h"
+#include "rule.h"
+
+/* What a rule's window is to be started from. */
+typedef struct QuotaSeed
+{
+	int32		rule;			/* its id, 0: none wanted yet */
+	const Rule *what;			/* valid until the rules are read again */
+	TimestampTz window_end;
+	bool		found;
+	bool		locked;			/* others wait for us to find it */
+	BucketAmount used;
+} QuotaSeed;
+
+/* Ask for a rule's, under any lock; then read it, without one. */
+extern void quota_want(QuotaSeed *seed, const Rule *rule,
+					   TimestampTz window_end);
+extern void quota_read(QuotaSeed *seed, text *tenant, text *user,
+					   uint32 hash);
+extern void quota_unlock(QuotaSeed *seed, uint32 hash);
+
+#endif							/* METER_QUOTA_H */

@@ -1,0 +1,81 @@
+-- tenant.sql: what is known of each tenant
+
+CREATE TABLE meter.tenant (
+	tenant text COLLATE "C" NOT NULL
+		CONSTRAINT tenant_name_check CHECK (octet_length(tenant) BETWEEN 1 AND 128
+			AND tenant !~ '[[:cntrl:]]' AND tenant ~ '[^ ]'),
+	plan text COLLATE "C"
+		CONSTRAINT tenant_plan_fkey REFERENCES meter.plan ON UPDATE CASCADE,
+	time_zone text NOT NULL DEFAULT 'UTC',
+	created_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (tenant)
+);
+COMMENT ON TABLE meter.tenant IS
+'Tenants of whom more is to be known than their name: their plan and time zone. A tenant without a row can be metered all the same';
+COMMENT ON COLUMN meter.tenant.tenant IS 'name, as in meter.event: at most 128 bytes';
+COMMENT ON COLUMN meter.tenant.plan IS 'the tenant''s plan, whose limits hold; null is none';
+COMMENT ON COLUMN meter.tenant.time_zone IS
+'time zone in which the tenant''s calendar quotas begin anew, a name of pg_timezone_names';
+COMMENT ON COLUMN meter.tenant.created_at IS 'when the tenant was added';
+
+-- A time zone shall mean the same everywhere, so what SET timezone and AT TIME
+-- ZONE take otherwise is refused: an offset, which knows no daylight saving
+-- time; POSIX's way to write one, in which UTC+2 is two hours west; and an
+-- abbreviation, which AT TIME ZONE takes for an offset even if there is a zone
+-- of that name.  The first two need digits, and a name with digits is rare, so
+-- only those are looked for among all names, which reads every file of the time
+-- zone database.  The setting ends with the function.
+CREATE FUNCTION meter.tenant_time_zone_check() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	unknown CONSTANT text := 'There is no time zone of that name.';
+	problem text;
+BEGIN
+	IF NEW.time_zone ~ '[0-9]' AND NOT EXISTS (
+			SELECT FROM pg_timezone_names WHERE lower(name) = lower(NEW.time_zone))
+		-- to SET, these are numbers of hours
+		OR lower(NEW.time_zone) = ANY (ARRAY['inf', 'infinity', 'nan']) THEN
+		problem := unknown;
+	ELSIF upper(NEW.time_zone) <> ALL (ARRAY['UTC', 'GMT']) AND EXISTS (
+			SELECT FROM pg_timezone_abbrevs WHERE abbrev = upper(NEW.time_zone)) THEN
+		problem := 'It is an abbreviation, which has no daylight saving time.';
+	ELSIF NEW.time_zone IS NOT NULL THEN
+		BEGIN
+			PERFORM set_config('timezone', NEW.time_zone, true);
+		EXCEPTION WHEN invalid_parameter_value THEN
+			problem := unknown;
+		END;
+	END IF;
+	IF problem IS NOT NULL THEN
+		RAISE EXCEPTION 'invalid time zone "%"', NEW.time_zone
+			USING ERRCODE = 'invalid_parameter_value', DETAIL = problem,
+				HINT = 'The view pg_timezone_names lists the names.',
+				SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'time_zone';
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION meter.tenant_time_zone_check() IS
+'Trigger of meter.tenant: refuses what is no name of a time zone. Errors: 22023';
+
+CREATE TRIGGER tenant_time_zone_check
+BEFORE INSERT OR UPDATE OF time_zone ON meter.tenant
+FOR EACH ROW EXECUTE FUNCTION meter.tenant_time_zone_check();
+
+CREATE FUNCTION @extschema@.meter_tenant_changed() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.meter_tenant_changed() IS
+'Trigger of meter.tenant and meter.rate_limit: has what is known of the tenant read again';
+
+CREATE TRIGGER tenant_changed
+AFTER INSERT OR UPDATE OR DELETE ON meter.tenant
+FOR EACH ROW EXECUTE FUNCTION @extschema@.meter_tenant_changed();
+
+CREATE TRIGGER tenant_truncated
+AFTER TRUNCATE ON meter.tenant
+FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_tenant_changed();
+
+SELECT pg_catalog.pg_extension_config_dump('meter.tenant', '');
