@@ -132,7 +132,7 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 # sql/*.sql that is missing here.
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup gauge report live plan tenant rule \
-	decision preset maintain schedule stats grant privileges
+	decision limit quota preset maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

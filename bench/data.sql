@@ -15,6 +15,16 @@ CREATE TABLE bench.result (
 	PRIMARY KEY (figure, variant, round)
 );
 
+-- what was measured besides the time
+CREATE TABLE bench.detail (
+	figure text NOT NULL,
+	variant text NOT NULL,
+	round integer NOT NULL,
+	measure text NOT NULL,
+	value double precision NOT NULL,
+	PRIMARY KEY (figure, variant, round, measure)
+);
+
 -- Rows for meter.inbox.  With varied, no two quantities and costs in a row are
 -- the same.
 CREATE FUNCTION bench.events(n integer, start timestamptz, span interval,

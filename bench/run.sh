@@ -9,18 +9,19 @@
 # count.
 #
 #	SCALE=small		a fiftieth of the data, to see that the scripts work
-#	FIGURES=...		only these (rollup month ingest track)
+#	FIGURES=...		only these (rollup month ingest track limit)
 #	ROUNDS=n		rounds that count, 3 unless given
-#	DURATION=n		seconds that the clients of figure track run, 60 unless given
+#	DURATION=n		seconds that the clients of track and limit run, 60 unless given
 #	TMPDIR			where the server's data go; allow 20 GB
 #
-# Each figure is a script of its own, bench/FIGURE.sh, sourced here.
+# Each figure is a script of its own, bench/FIGURE.sh, sourced here; those of
+# several clients have bench/clients.sh in common.
 
 # shellcheck source=test/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../test/env.sh"
 
 bench=$top/bench
-figures=${FIGURES:-rollup month ingest track}
+figures=${FIGURES:-rollup month ingest track limit}
 exec </dev/null
 
 # shellcheck disable=SC2034		# for the figures' scripts
@@ -156,6 +157,9 @@ report()
 	SQL
 }
 
+# shellcheck source=bench/clients.sh
+. "$bench/clients.sh"
+
 # --- the run ----------------------------------------------------------------
 
 machine()
@@ -177,6 +181,9 @@ machine()
 install_packages demo
 ! command -v dpkg-query >/dev/null || install_missing procps
 [ -z "${major:-}" ] || install_missing "postgresql-$major-tdigest"
+if [[ " $figures " == *" limit "* ]] && command -v dpkg-query >/dev/null; then
+	install_missing redis-tools		# which has the server, too; see limit.sh
+fi
 choose_server
 [ -f "$("$PG_CONFIG" --sharedir)/extension/tdigest.control" ] ||
 	die "the extension tdigest is not installed for $PG_CONFIG"

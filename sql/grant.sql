@@ -34,7 +34,11 @@ SELECT * FROM meter_flush();
 SELECT meter_rollup();
 SET meter.strict_metrics = on;
 SELECT meter_headers(jsonb_populate_record(NULL::meter.decision, '{"rule": "r", "limit": 5, "remaining": 4.5}'));
+SELECT meter_allow('acme'), (meter_check('acme')).reason, (meter_require('acme')).reason;
+SELECT meter_refund('acme');
+SELECT meter_reset_limit('acme');
 SELECT count(*) FROM meter.rate_limit;
+SELECT count(*) FROM meter.rate_limit_status;
 SELECT meter_load_preset('tiered');
 RESET ROLE;
 
@@ -57,6 +61,8 @@ DELETE FROM meter.rate_limit WHERE tenant = 'acme';
 DELETE FROM meter.tenant WHERE plan = 'renamed';
 DELETE FROM meter.plan WHERE plan = 'renamed';
 TRUNCATE meter.rate_limit;
+INSERT INTO meter.rate_limit (tenant, per, max, burst) VALUES ('limited', 'hour', 0, 5);
+SELECT meter_allow('limited'), meter_reset_limit('limited'), meter_allow('limited');
 RESET ROLE;
 
 SET ROLE regress_analyst;
@@ -66,7 +72,10 @@ SELECT count(*) FROM meter.event;
 SELECT meter_percentile(meter_sketch_agg(1), 0.5);
 SELECT count(*), sum(max) FROM meter.rate_limit;
 SELECT meter_headers(jsonb_populate_record(NULL::meter.decision, '{"rule": "r", "limit": 5, "remaining": 4.5}'));
+SELECT tenant, remaining FROM meter.rate_limit_status;
+SELECT count(*) FROM meter.limit_stats;
 SELECT meter_track('acme');
+SELECT meter_allow('acme');
 SELECT meter_rollup();
 INSERT INTO meter.plan (plan) VALUES ('by_analyst');
 DELETE FROM meter.rate_limit;
@@ -82,7 +91,7 @@ FROM pg_proc AS p
 JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'meter'
 WHERE p.proname = ANY ('{meter_check,meter_allow,meter_require,meter_refund,meter_headers,meter_reset_limit,
-	limit_state,meter_load_preset,meter_grant}') OR p.prorettype = 'trigger'::regtype
+	limit_state,account_state,quota_used,resource_matches,meter_load_preset,meter_grant}') OR p.prorettype = 'trigger'::regtype
 ORDER BY p.proname;
 
 SET client_min_messages = warning;

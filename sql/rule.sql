@@ -8,7 +8,7 @@ INSERT INTO meter.plan (plan) VALUES ('free'), ('pro');
 
 -- defaults
 INSERT INTO meter.rate_limit (per, max) VALUES ('minute', 100);
-SELECT key, value FROM meter.rate_limit AS r, jsonb_each(to_jsonb(r) - 'created_at') ORDER BY key COLLATE "C";
+SELECT key, value FROM meter.rate_limit AS r, jsonb_each(to_jsonb(r) - '{created_at,id}'::text[]) ORDER BY key COLLATE "C";
 SELECT now() - created_at < '1 minute' AS just_now FROM meter.rate_limit;
 
 -- everything at its bounds
@@ -22,7 +22,7 @@ INSERT INTO meter.rate_limit (tenant, resource, unit, per, max, burst, kind, per
 	('acme', '*', 'requests', 'second', 1000000000000000, 1000000000000000, 'bucket', false, 'enforce', 'm', NULL),
 	('acme', '*', 'requests', 'minute', 10.0, 5.0, 'bucket', false, 'enforce', 'm', NULL);
 INSERT INTO meter.rate_limit (plan, per, max) VALUES ('free', 'minute', 10), ('pro', 'minute', 100);
-SELECT id, left(tenant, 4) AS tenant, plan, left(resource, 11) AS resource, unit, per, max, burst, kind, per_user, mode
+SELECT row_number() OVER (ORDER BY id) AS id, left(tenant, 4) AS tenant, plan, left(resource, 11) AS resource, unit, per, max, burst, kind, per_user, mode
 FROM meter.rate_limit ORDER BY id;
 
 -- one rule for the same thing

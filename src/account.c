@@ -10,10 +10,13 @@
 
 #include <time.h>
 
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 #include "account.h"
 #include "account_file.h"
@@ -21,13 +24,15 @@
 
 #define TRANCHE "meter_account"
 
-/* How many lists to look through for accounts that are idle, at a time. */
-#define EVICT_LISTS 1024
+/* So many accounts make room at a time. */
 #define EVICT_ENOUGH 16
 
 AccountTable *account_table = NULL;
 AccountShared *account_shared = NULL;
+
+/* Copies of what never changes, away from what does. */
 static LWLockPadded *locks;
+static uint64 hash_seed;
 
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
@@ -56,12 +61,28 @@ account_request(void)
 	RequestNamedLWLockTranche(TRANCHE, ACCOUNT_PARTITIONS);
 }
 
-/* After all other processes have ended. */
+/*
+ * After all other processes have ended.  Those that did not end by themselves,
+ * as in an immediate shutdown, may have had locks: then the file stays as it
+ * was saved last, as after a crash.
+ */
 static void
 account_shutdown(int code, Datum arg)
 {
-	if (code == 0)
-		account_file_save(true);
+	ControlFileData *control;
+	bool		crc_ok;
+
+	if (code != 0)
+		return;
+	control = get_controlfile(DataDir, &crc_ok);
+	if (!crc_ok)
+		ereport(LOG,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("what was taken of limits is not saved, as the control file is damaged")));
+	else if (control->state == DB_SHUTDOWNED ||
+			 control->state == DB_SHUTDOWNED_IN_RECOVERY)
+		(void) account_file_save(true);
+	pfree(control);
 }
 
 /* Again after a crash of a backend, when the accounts are what was saved. */
@@ -77,7 +98,6 @@ account_startup(void)
 	account_shared = ShmemInitStruct("meter accounts", sizeof(AccountShared), &found);
 	memory = ShmemInitStruct("meter account table", table_size(), &found);
 	memory = (void *) TYPEALIGN(ACCOUNT_BLOCK, memory);
-	locks = GetNamedLWLockTranche(TRANCHE);
 	if (!found)
 	{
 		memset(account_shared, 0, sizeof(AccountShared));
@@ -85,17 +105,23 @@ account_startup(void)
 		SpinLockInit(&account_shared->mutex);
 		if (!pg_strong_random(&account_shared->seed, sizeof(account_shared->seed)))
 			account_shared->seed = (uint64) account_clock();
+		account_shared->counting_since = GetCurrentTimestamp();
+		account_shared->locks = GetNamedLWLockTranche(TRANCHE);
 		pg_atomic_init_u32(&account_shared->hand, 0);
+		pg_atomic_init_u32(&account_shared->searched, 0);
 		pg_atomic_init_u32(&account_shared->stamp, 0);
 		pg_atomic_init_u64(&account_shared->evicted, 0);
 		pg_atomic_init_u64(&account_shared->unmetered, 0);
 		pg_atomic_init_u64(&account_shared->unroomed, 0);
 		pg_atomic_init_u64(&account_shared->untracked, 0);
 		pg_atomic_init_u32(&account_shared->reported, 0);
+		pg_atomic_init_u32(&account_shared->changed, 0);
 		account_table = account_table_init(memory, blocks());
 	}
 	else
 		account_table = memory;
+	hash_seed = account_shared->seed;
+	locks = account_shared->locks;
 	LWLockRelease(AddinShmemInitLock);
 
 	if (!IsUnderPostmaster)
@@ -132,7 +158,7 @@ uint32
 account_hash(const char *name, size_t length)
 {
 	return (uint32) hash_bytes_extended((const unsigned char *) name,
-										(int) length, account_shared->seed);
+										(int) length, hash_seed);
 }
 
 uint32
@@ -238,8 +264,9 @@ is_idle(Account *account, void *arg)
 }
 
 /*
- * Look through some lists for accounts that say nothing, beginning where the
- * last search ended.  A tenant goes only after its users.
+ * Look for accounts that say nothing, beginning where the last search ended,
+ * until there are some or all lists were looked through; after that, not again
+ * in the same second.  A tenant goes only after its users.
  */
 bool
 account_evict(void)
@@ -248,10 +275,17 @@ account_evict(void)
 	uint32		mask = account_table->n_lists - 1;
 	int			removed = 0;
 
-	for (int i = 0; i < EVICT_LISTS && removed < EVICT_ENOUGH; i++)
+	if (pg_atomic_read_u32(&account_shared->searched) == now)
+		return false;
+	for (uint32 i = 0; i <= mask && removed < EVICT_ENOUGH; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		removed += visit_list(pg_atomic_fetch_add_u32(&account_shared->hand, 1) & mask,
 							  LW_EXCLUSIVE, is_idle, &now);
+	}
 	pg_atomic_fetch_add_u64(&account_shared->evicted, removed);
+	if (removed == 0)
+		pg_atomic_write_u32(&account_shared->searched, now);
 	return removed > 0;
 }
 
@@ -282,4 +316,22 @@ account_forget_database(Oid database)
 	account_visit(LW_EXCLUSIVE, is_of_database, NULL, &forget);
 	forget.users = false;
 	account_visit(LW_EXCLUSIVE, is_of_database, NULL, &forget);
+}
+
+static bool
+note_database(Account *account, void *arg)
+{
+	List	  **found = arg;
+
+	*found = list_append_unique_oid(*found, account->database);
+	return false;
+}
+
+List *
+account_databases(void)
+{
+	List	   *found = NIL;
+
+	account_visit(LW_SHARED, note_database, NULL, &found);
+	return found;
 }

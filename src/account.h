@@ -7,6 +7,7 @@
 
 #include "core/account.h"
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
@@ -16,7 +17,11 @@ typedef struct AccountShared
 	slock_t		free_lock;		/* of the table's free blocks */
 	uint64		seed;			/* of hashes, so that nobody can make them
 								 * collide */
+	TimestampTz counting_since; /* all calls since then are counted here */
+	LWLockPadded *locks;
 	pg_atomic_uint32 hand;		/* the list where eviction goes on */
+	pg_atomic_uint32 searched;	/* s: when all lists had been looked through
+								 * for nothing */
 	pg_atomic_uint32 stamp;		/* the last one given to an account */
 
 	/* since the server's start */
@@ -25,6 +30,7 @@ typedef struct AccountShared
 	pg_atomic_uint64 unroomed;	/* calls refused for that */
 	pg_atomic_uint64 untracked; /* refused calls that got into no log */
 	pg_atomic_uint32 reported;	/* the table was found full, and that logged */
+	pg_atomic_uint32 changed;	/* since it was last saved */
 	slock_t		mutex;			/* for saved_at */
 	TimestampTz saved_at;
 } AccountShared;
@@ -44,6 +50,14 @@ extern uint32 account_new_stamp(void);
 extern void account_lock(uint32 hash, LWLockMode mode);
 extern void account_unlock(uint32 hash);
 
+/* Something was taken or given back; costs a look. */
+static inline void
+account_note_change(void)
+{
+	if (pg_atomic_read_u32(&account_shared->changed) == 0)
+		pg_atomic_write_u32(&account_shared->changed, 1);
+}
+
 /* With the lock of the partition; NULL if there is no room. */
 extern Account *account_make(const AccountKey *key);
 extern AccountBucket *account_make_bucket(Account *account, int32 rule);
@@ -60,5 +74,8 @@ extern void account_visit(LWLockMode mode, AccountVisitor visitor,
 						  void (*between) (void *arg), void *arg);
 
 extern void account_forget_database(Oid database);
+
+/* OIDs of the databases whose tenants have accounts. */
+extern List *account_databases(void);
 
 #endif							/* METER_ACCOUNT_H */

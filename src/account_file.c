@@ -56,7 +56,7 @@ read_boot(char *boot)
 typedef struct Writer
 {
 	int			fd;
-	bool		failed;
+	int			error;			/* errno of what failed, or 0 */
 	char	   *buffer;
 	size_t		used;
 	uint32		crc;
@@ -70,7 +70,7 @@ write_out(Writer *writer)
 {
 	size_t		done = 0;
 
-	while (!writer->failed && done < writer->used)
+	while (writer->error == 0 && done < writer->used)
 	{
 		ssize_t		n;
 
@@ -80,9 +80,7 @@ write_out(Writer *writer)
 			done += n;
 		else if (n == 0 || errno != EINTR)
 		{
-			if (errno == 0)
-				errno = ENOSPC;
-			writer->failed = true;
+			writer->error = errno != 0 ? errno : ENOSPC;
 		}
 	}
 	writer->used = 0;
@@ -128,10 +126,10 @@ put_account(Account *account, void *arg)
 }
 
 /*
- * Save all accounts; clean if no call can follow.  What fails is logged, and
- * the file before stays.
+ * Save all accounts; clean if no call can follow.  False if that fails, which
+ * is logged; then the file before stays.
  */
-void
+bool
 account_file_save(bool clean)
 {
 	Writer		writer = {0};
@@ -151,11 +149,12 @@ account_file_save(bool clean)
 		errno = ENOMEM;
 		goto failed;
 	}
+	(void) pg_atomic_exchange_u32(&account_shared->changed, 0);
 	writer.clock = account_clock();
 	writer.idle = clean;
 	read_boot(boot);
 	account_file_header(&header, GetSystemIdentifier(), GetCurrentTimestamp(),
-						writer.clock, boot, clean);
+						writer.clock, boot, clean, account_shared->counting_since);
 	put(&writer, &header, sizeof(header));
 	account_visit(LW_SHARED, put_account, make_room, &writer);
 	if (writer.used + sizeof(trailer) > BUFFER_SIZE)
@@ -166,28 +165,34 @@ account_file_save(bool clean)
 	put(&writer, &trailer.crc, sizeof(trailer.crc));
 	write_out(&writer);
 	free(writer.buffer);
-	if (writer.failed || pg_fsync(writer.fd) != 0)
+	if (writer.error == 0 && pg_fsync(writer.fd) != 0)
+		writer.error = errno;
+	if (writer.error != 0)
 	{
-		int			save_errno = errno;
-
 		close(writer.fd);
-		errno = save_errno;
+		errno = writer.error;
 		goto failed;
 	}
 	if (close(writer.fd) != 0)
 		goto failed;
-	(void) durable_rename(NEW_NAME, FILE_NAME, LOG);
+	if (durable_rename(NEW_NAME, FILE_NAME, LOG) != 0)
+	{
+		account_note_change();
+		return false;
+	}
 	SpinLockAcquire(&account_shared->mutex);
 	account_shared->saved_at = header.saved_at;
 	SpinLockRelease(&account_shared->mutex);
-	return;
+	return true;
 
 failed:
+	account_note_change();
 	ereport(LOG,
 			(errcode_for_file_access(),
 			 errmsg("could not write file \"%s\": %m", NEW_NAME),
 			 errdetail("What was taken of limits is lost if the server stops.")));
 	(void) unlink(NEW_NAME);
+	return false;
 }
 
 /* --- restoring ---------------------------------------------------------- */
@@ -219,25 +224,39 @@ read_file(size_t *size)
 					 errmsg("could not open file \"%s\": %m", FILE_NAME)));
 		return NULL;
 	}
-	if (fstat(fd, &st) != 0 ||
-		(content = malloc(Max(st.st_size, 1))) == NULL)
-	{
-		close(fd);
-		return NULL;
-	}
+	content = NULL;
+	if (fstat(fd, &st) != 0)
+		goto failed;
+	errno = ENOMEM;
+	content = malloc(Max(st.st_size, 1));
+	if (content == NULL)
+		goto failed;
 	while (done < st.st_size)
 	{
 		ssize_t		n = read(fd, content + done, st.st_size - done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
+		if (n < 0)
+			goto failed;
+		if (n == 0)
 			break;
 		done += n;
 	}
 	close(fd);
 	*size = done;
 	return content;
+
+failed:
+	ereport(LOG,
+			(errcode_for_file_access(),
+			 errmsg("could not read file \"%s\": %m", FILE_NAME),
+			 errhint("All limits begin anew, but for quotas, which are counted from the log. The file is kept as \"%s\".",
+					 BAD_NAME)));
+	close(fd);
+	free(content);
+	(void) durable_rename(FILE_NAME, BAD_NAME, LOG);
+	return NULL;
 }
 
 /*
@@ -279,13 +298,18 @@ account_file_load(void)
 			elapsed = GetCurrentTimestamp() - header.saved_at;
 		lost = account_file_restore(account_table, content, size,
 									Max(elapsed, 0), clock, account_hash);
+		if (header.clean == 1 && lost == 0)
+			account_shared->counting_since = header.counting_since;
 		if (lost > 0)
 			ereport(LOG,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 					 errmsg("there is no room for " UINT64_FORMAT " tenants or users of file \"%s\"",
 							lost, FILE_NAME),
 					 errhint("Increase meter.limit_memory.")));
-		account_file_save(false);
+
+		/* what is said to be clean now must not be believed later */
+		if (!account_file_save(false))
+			(void) unlink(FILE_NAME);
 	}
 	free(content);
 }

@@ -5,7 +5,7 @@
 #ifndef METER_ACCOUNT_FILE_H
 #define METER_ACCOUNT_FILE_H
 
-extern void account_file_save(bool clean);
+extern bool account_file_save(bool clean);
 extern void account_file_load(void);
 
 #endif							/* METER_ACCOUNT_FILE_H */

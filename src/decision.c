@@ -19,9 +19,6 @@
 /* What PostgREST makes HTTP status 429 of. */
 #define ERRCODE_TOO_MANY_REQUESTS MAKE_SQLSTATE('P', 'T', '4', '2', '9')
 
-/* A resource is a route or a service, no document. */
-#define MAX_RESOURCE 2048
-
 /* Attributes of meter.decision, in the order of decision.sql. */
 enum
 {
@@ -109,7 +106,7 @@ call_from_args(LimitCall *call, FunctionCallInfo fcinfo)
 {
 	call->tenant = name_arg(fcinfo, 0, "tenant", EVENT_MAX_TENANT);
 	limit_begin(call);
-	call->resource = name_arg(fcinfo, 1, "resource", MAX_RESOURCE);
+	call->resource = name_arg(fcinfo, 1, "resource", LIMIT_MAX_RESOURCE);
 	cost_arg(fcinfo, 2, &call->cost);
 	call->user = PG_ARGISNULL(3) ? NULL : name_arg(fcinfo, 3, "user_id", EVENT_MAX_USER);
 	call->action = call->cost == 0 ? LIMIT_LOOK : LIMIT_TAKE;
@@ -252,7 +249,6 @@ form_decision(FunctionCallInfo fcinfo, const LimitResult *result)
 	const LimitHit *rate = tightest(result, false);
 	const LimitHit *quota = tightest(result, true);
 	const LimitHit *shown = rate != NULL ? rate : quota;
-	const LimitHit *decisive = shown;
 	Datum		values[DECISION_ATTRIBUTES];
 	bool		nulls[DECISION_ATTRIBUTES];
 	TupleDesc	desc;
@@ -266,12 +262,9 @@ form_decision(FunctionCallInfo fcinfo, const LimitResult *result)
 	set(values, nulls, DECISION_REASON,
 		CStringGetTextDatum(limit_reasons[result->reason]));
 
-	if (quota != NULL && (decisive == NULL || (!quota->admitted && decisive->admitted)))
-		decisive = quota;
-	if (decisive != NULL)
-		set(values, nulls, DECISION_RULE, CStringGetTextDatum(decisive->rule->name));
 	if (shown != NULL)
 	{
+		set(values, nulls, DECISION_RULE, CStringGetTextDatum(shown->rule->name));
 		set(values, nulls, DECISION_LIMIT,
 			NumericGetDatum(amount_to_numeric(shown->rule->limit.capacity)));
 		set(values, nulls, DECISION_REMAINING,
@@ -389,7 +382,10 @@ meter_refund(PG_FUNCTION_ARGS)
 	LimitResult result;
 
 	call_from_args(&call, fcinfo);
-	call.action = LIMIT_GIVE;
+
+	/* who looked has taken nothing */
+	if (call.action == LIMIT_TAKE)
+		call.action = LIMIT_GIVE;
 	limit_run(&call, &result);
 	PG_RETURN_VOID();
 }

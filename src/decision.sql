@@ -21,7 +21,7 @@ COMMENT ON TYPE meter.decision IS
 'What meter_check() has decided about a call. Of several rules of a kind, the one that has the least left is told of: rule to period are about a bucket, quota_* about a calendar window';
 COMMENT ON COLUMN meter.decision.allowed IS 'whether the call may go on';
 COMMENT ON COLUMN meter.decision.rule IS 'name of the rule; null: there is none';
-COMMENT ON COLUMN meter.decision."limit" IS 'how much is admitted in the period; null: any amount';
+COMMENT ON COLUMN meter.decision."limit" IS 'how much is admitted at once, when nothing is taken; null: any amount';
 COMMENT ON COLUMN meter.decision.remaining IS 'how much would be admitted now, after this call';
 COMMENT ON COLUMN meter.decision.reset_at IS 'when all of the limit will be there again, if nothing is taken';
 COMMENT ON COLUMN meter.decision.retry_after IS

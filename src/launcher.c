@@ -194,8 +194,9 @@ forget_files(List *files)
 
 /*
  * Find out what databases there are, and clean up after those that are gone.
- * Files and entries are listed before the catalog is read: a database that
- * has one existed then, so it is found, or it was dropped.
+ * Files, entries and accounts are listed before the catalog is read: a database
+ * that has one existed then, so it is found, or it was dropped.  One that was
+ * not used since the server's start can have accounts without an entry.
  */
 static void
 scan_databases(void)
@@ -203,6 +204,7 @@ scan_databases(void)
 	MemoryContext old = CurrentMemoryContext;
 	List	   *files;
 	List	   *entries = NIL;
+	List	   *counted;
 	SharedDatabase *entry;
 	ListCell   *cell;
 	static int	scans = 0;
@@ -214,6 +216,7 @@ scan_databases(void)
 	for (int i = 0; (entry = shared_entry(i)) != NULL; i++)
 		if (OidIsValid(entry->oid))
 			entries = lappend(entries, entry);
+	counted = account_databases();
 	foreach(cell, databases)
 		((Known *) lfirst(cell))->exists = false;
 	read_databases(files);
@@ -231,10 +234,7 @@ scan_databases(void)
 	{
 		entry = lfirst(cell);
 		if (find_known(entry->oid) == NULL)
-		{
-			account_forget_database(entry->oid);
 			shared_forget(entry);
-		}
 		else if ((scans + foreach_current_index(cell)) % SCANS_PER_SWEEP == 0)
 		{
 			/*
@@ -245,6 +245,11 @@ scan_databases(void)
 			pg_atomic_write_u32(&entry->inbox_filled, 1);
 			pg_atomic_write_u32(&entry->flush_wanted, 1);
 		}
+	}
+	foreach(cell, counted)
+	{
+		if (find_known(lfirst_oid(cell)) == NULL)
+			account_forget_database(lfirst_oid(cell));
 	}
 	forget_files(files);
 	CommitTransactionCommand();
@@ -499,9 +504,12 @@ consider_saving(TimestampTz now, TimestampTz wake)
 	due = TimestampTzPlusMilliseconds(last, setting_save_interval * INT64CONST(1000));
 	if (due <= now)
 	{
-		pgstat_report_activity(STATE_RUNNING, "saving what was taken of limits");
-		account_file_save(false);
-		pgstat_report_activity(STATE_IDLE, NULL);
+		if (pg_atomic_read_u32(&account_shared->changed) != 0)
+		{
+			pgstat_report_activity(STATE_RUNNING, "saving what was taken of limits");
+			(void) account_file_save(false);
+			pgstat_report_activity(STATE_IDLE, NULL);
+		}
 		last = now;
 		due = TimestampTzPlusMilliseconds(last, setting_save_interval * INT64CONST(1000));
 	}

@@ -30,6 +30,18 @@
 /* So many times the table is searched for room. */
 #define MAX_EVICTIONS 3
 
+/* Of a tenant's facts, in a call: a day may end while it is decided. */
+#define MAX_READS 3
+
+/*
+ * So many times the rules are looked at for a change, in a call: no more where
+ * a server is made to forget them all the time.
+ */
+#define MAX_ROUNDS 20
+
+/* In minutes, with a change of the clock in autumn and then some. */
+#define LONGEST_DAY (26 * 60)
+
 const char *const limit_reasons[] = {
 	[LIMIT_OK] = "ok",
 	[LIMIT_NO_RULE] = "no_rule",
@@ -60,6 +72,8 @@ typedef struct Decision
 	int			resource_length;
 	TenantFacts facts;
 	bool		has_facts;
+	int			reads;			/* of the facts */
+	bool		no_room;		/* do without the buckets that are not there */
 	const RuleSet *own;			/* rules of a tenant that cannot be remembered */
 	RuleMatch  *own_match;
 	const RuleSet *set;
@@ -69,14 +83,8 @@ typedef struct Decision
 static SharedDatabase *
 find_database(void)
 {
-	SharedDatabase *database;
+	SharedDatabase *database = shared_database(true);
 
-	if (account_table == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("limits need shared memory, which meter has only if it is preloaded"),
-				 errhint("Add meter to \"shared_preload_libraries\" and restart the server.")));
-	database = shared_database(true);
 	if (database == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -117,17 +125,24 @@ convert_bucket(AccountBucket *bucket, const Rule *rule, int64 clock,
 	Bucket	   *b = &bucket->bucket;
 
 	if (!bucket->window && !rule->limit.window)
+	{
 		bucket_change_period(b, rule_periods[bucket->per],
 							 rule->limit.period);
+		if (bucket->full_at <= clock / USECS_PER_SEC)
+			b->level = 0;
+	}
 	else
 	{
 		BucketLimit before = {0};
-		BucketAmount used;
+		BucketAmount used = 0;
 
+		/* unless that is over, or in a window that has begun before this one */
 		before.unlimited = true;
 		before.period = rule_periods[bucket->per];
 		before.window = bucket->window;
-		used = bucket_used(b, &before);
+		if (bucket->full_at > clock / USECS_PER_SEC &&
+			!(bucket->window && rule->limit.window && rule->per < bucket->per))
+			used = bucket_used(b, &before);
 
 		b->time = rule->limit.window ? window_end : clock;
 		bucket_set_used(b, &rule->limit, used);
@@ -138,7 +153,8 @@ convert_bucket(AccountBucket *bucket, const Rule *rule, int64 clock,
 }
 
 /*
- * From when on the bucket is as good as none, rounded up to seconds.
+ * From when on the bucket is as good as none, rounded up to seconds.  Of an
+ * unlimited one it does not matter what it has.
  */
 static uint32
 full_at(const AccountBucket *bucket, const Rule *rule, int64 clock,
@@ -146,16 +162,33 @@ full_at(const AccountBucket *bucket, const Rule *rule, int64 clock,
 {
 	double		seconds;
 
-	if (bucket->bucket.level == 0 && !rule->limit.window)
-		return 0;
 	if (rule->limit.window)
+	{
+		/* what says nothing can be started from the log again */
+		if (bucket->bucket.level == 0 && !bucket->reset)
+			return 0;
 		seconds = (double) (bucket->bucket.time - now) / USECS_PER_SEC;
+	}
+	else if (bucket->bucket.level == 0 || rule->unlimited)
+		return 0;
 	else if (rule->limit.max == 0)
 		return ACCOUNT_NEVER;
 	else
 		seconds = (double) bucket->bucket.level / (double) rule->limit.max / USECS_PER_SEC;
 	seconds += (double) (clock / USECS_PER_SEC) + 2;
 	return seconds < (double) ACCOUNT_NEVER ? (uint32) seconds : ACCOUNT_NEVER;
+}
+
+/*
+ * A window that ends later than any could is of a time when the clock was
+ * wrong.  Less is left to be, as a clock that goes to and fro must not begin
+ * windows anew.
+ */
+static int64
+latest_end(const Rule *rule, int64 window_end)
+{
+	return window_end + (rule->per == RULE_MONTH ? 31 : 1) * USECS_PER_DAY +
+		2 * USECS_PER_HOUR;
 }
 
 /*
@@ -183,13 +216,18 @@ current_bucket(Account *account, const Rule *rule, int64 clock,
 	else if (bucket->per != rule->per || bucket->window != rule->limit.window)
 		convert_bucket(bucket, rule, clock, window_end);
 
+	if (rule->limit.window && bucket->bucket.time > latest_end(rule, window_end))
+		bucket->bucket.time = window_end;
 	before = bucket->bucket.time;
 	bucket_advance(&bucket->bucket, &rule->limit,
 				   rule->limit.window ? now : clock, window_end);
 
 	/* nothing can have been used of a window that has just begun */
-	if (bucket->bucket.time != before)
+	if (rule->limit.window && bucket->bucket.time != before)
+	{
 		bucket->seeded = true;
+		bucket->reset = false;
+	}
 	return bucket;
 }
 
@@ -269,6 +307,7 @@ act(const LimitCall *call, AccountBucket **buckets, BucketUse *uses, int n,
 	}
 	result->n = n;
 	result->reason = n == 0 ? LIMIT_NO_RULE : LIMIT_OK;
+	account_note_change();
 }
 
 /*
@@ -318,6 +357,20 @@ find_rules(Decision *decision, const TenantFacts *facts,
 }
 
 /*
+ * Was every call of the window counted in memory?  Users are many, and to find
+ * in the log what one of them has used is slow, so it is not looked for then.
+ */
+static bool
+is_counted_whole(const Rule *rule, int64 window_end)
+{
+	int64		longest = rule->per == RULE_MONTH ? BUCKET_MAX_PERIOD :
+	rule->per == RULE_DAY ? LONGEST_DAY * USECS_PER_MINUTE :
+	rule_periods[rule->per];
+
+	return window_end - longest >= Max(rule->since, account_shared->counting_since);
+}
+
+/*
  * Has what was used of a window before its bucket was made been added?  If not
  * and it was found out, add it.
  */
@@ -328,6 +381,11 @@ is_seeded(Decision *decision, AccountBucket *bucket, const Rule *rule)
 
 	if (bucket->seeded || !rule->limit.window || rule->unlimited)
 		return true;
+	if (rule->per_user && is_counted_whole(rule, bucket->bucket.time))
+	{
+		bucket->seeded = true;
+		return true;
+	}
 	if (seed->found && seed->rule == rule->id &&
 		seed->window_end == bucket->bucket.time)
 	{
@@ -336,13 +394,14 @@ is_seeded(Decision *decision, AccountBucket *bucket, const Rule *rule)
 		bucket->seeded = true;
 		return true;
 	}
-	quota_want(seed, rule, bucket->bucket.time);
+	quota_want(seed, rule, bucket->bucket.time, decision->key.hash, decision->call->user);
 	return false;
 }
 
 /*
- * Give back the buckets of rules that are not the tenant's any more, once they
- * are full: who changes to and fro between plans finds what he has taken.
+ * Give back the buckets of rules that are not the tenant's any more.  Those of
+ * another plan only once they are full: who changes to and fro between plans
+ * finds what he has taken.
  */
 static void
 drop_buckets(const RuleSet *set, Account *account, int64 clock)
@@ -351,7 +410,8 @@ drop_buckets(const RuleSet *set, Account *account, int64 clock)
 	AccountBucket *bucket = NULL;
 
 	while ((bucket = account_next_bucket(account_table, account, bucket)) != NULL)
-		if (bucket->full_at <= now && rule_find(set, bucket->rule) == NULL)
+		if (rule_find(set, bucket->rule) == NULL &&
+			(bucket->full_at <= now || !rule_is_of_plan(bucket->rule)))
 			bucket->rule = 0;
 }
 
@@ -367,7 +427,8 @@ decide_locked(Decision *decision, LimitResult *result)
 	AccountBucket *buckets[RULE_MAX_MATCHES];
 	BucketUse	uses[RULE_MAX_MATCHES];
 	Outcome		outcome;
-	int			n;
+	bool		missing = false;
+	int			n = 0;
 
 	if (decision->has_facts)
 	{
@@ -386,66 +447,91 @@ decide_locked(Decision *decision, LimitResult *result)
 	outcome = find_rules(decision, facts, &match);
 	if (outcome != DECIDED)
 		return outcome;
-	if (decision->has_facts && decision->own_match == NULL)
+	if (decision->has_facts && facts->lasting && decision->own_match == NULL)
 		drop_buckets(decision->set, tenant, result->clock);
 
 	result->now = 0;
+	result->match = match;
 	if (match->windows)
 	{
+		uint32		minutes;
+
 		result->now = GetCurrentTimestamp();
-		if (tenant_minutes(result->now) >= facts->day_end)
+		minutes = tenant_minutes(result->now);
+		if (decision->reads < MAX_READS &&
+			(minutes >= facts->day_end || facts->day_end - minutes > LONGEST_DAY))
 			return NEEDS_FACTS;
 	}
-	n = match->n_tenant;
-	if (match->n > n && call->user != NULL)
-	{
-		n = match->n;
-		user = user_account(decision, tenant);
-		if (user == NULL)
-			return NEEDS_ROOM;
-	}
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < match->n; i++)
 	{
 		const Rule *rule = match->rules[i];
+		Account    *account = tenant;
+		AccountBucket *bucket = NULL;
 
-		buckets[i] = current_bucket(i < match->n_tenant ? tenant : user, rule,
-									result->clock, result->now, facts);
-		if (buckets[i] == NULL)
+		if (i == match->n_tenant)
+		{
+			/* no account for a user whose call is refused anyway */
+			if (call->user == NULL ||
+				(call->action == LIMIT_TAKE && !look_at_all(uses, n)))
+				break;
+			user = user_account(decision, tenant);
+		}
+		if (i >= match->n_tenant)
+			account = user;
+		if (account != NULL)
+			bucket = current_bucket(account, rule, result->clock, result->now,
+									facts);
+		if (bucket == NULL && !decision->no_room)
 			return NEEDS_ROOM;
-		if (!is_seeded(decision, buckets[i], rule))
+		if (bucket == NULL)
+		{
+			missing = true;
+			continue;
+		}
+		if (!is_seeded(decision, bucket, rule))
 			return NEEDS_SEED;
-		uses[i].bucket = &buckets[i]->bucket;
-		uses[i].limit = &rule->limit;
-		uses[i].amount = amount_of(call, rule);
-		uses[i].shadow = rule->mode == RULE_SHADOW;
-		result->hits[i].rule = rule;
+		buckets[n] = bucket;
+		uses[n].bucket = &bucket->bucket;
+		uses[n].limit = &rule->limit;
+		uses[n].amount = amount_of(call, rule);
+		uses[n].shadow = rule->mode == RULE_SHADOW;
+		result->hits[n++].rule = rule;
 	}
+	if (missing && setting_on_full == ON_FULL_DENY && call->action != LIMIT_GIVE)
+		return NEEDS_ROOM;
 	act(call, buckets, uses, n, result);
+	if (missing && result->allowed)
+		result->reason = LIMIT_FULL;
 	return DECIDED;
 }
 
 /* --- the whole ---------------------------------------------------------- */
 
 /*
- * There is no room for the account, and nothing that could go for it.
+ * There is no room to count a call by all its rules, and nothing that could go
+ * for it.
  */
 static void
-decide_full(LimitResult *result)
+report_full(bool allowed)
 {
-	bool		allow = setting_on_full == ON_FULL_ALLOW;
-
-	result->n = 0;
-	result->reason = LIMIT_FULL;
-	result->allowed = allow;
-	pg_atomic_fetch_add_u64(allow ? &account_shared->unmetered :
+	pg_atomic_fetch_add_u64(allowed ? &account_shared->unmetered :
 							&account_shared->unroomed, 1);
 	if (pg_atomic_exchange_u32(&account_shared->reported, 1) == 0)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("there is no room to count the calls of more tenants and users"),
 				 errdetail("Their calls are %s, as meter.on_full says.",
-						   allow ? "let through" : "refused"),
+						   allowed ? "let through" : "refused"),
 				 errhint("Increase meter.limit_memory and restart the server. This is said once; meter.limit_stats counts the calls.")));
+}
+
+static void
+decide_full(LimitResult *result)
+{
+	result->n = 0;
+	result->match = NULL;
+	result->reason = LIMIT_FULL;
+	result->allowed = setting_on_full == ON_FULL_ALLOW;
 }
 
 static void
@@ -492,7 +578,10 @@ void
 limit_begin(LimitCall *call)
 {
 	if (account_table == NULL)
-		return;					/* limit_run() will complain */
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("limits need shared memory, which meter has only if it is preloaded"),
+				 errhint("Add meter to \"shared_preload_libraries\" and restart the server.")));
 	call->hash = account_hash(VARDATA_ANY(call->tenant),
 							  VARSIZE_ANY_EXHDR(call->tenant));
 	account_prefetch_list(account_table, call->hash);
@@ -504,6 +593,7 @@ limit_run(const LimitCall *call, LimitResult *result)
 	Decision	decision;
 	Outcome		outcome;
 	int			evictions = 0;
+	int			rounds = 0;
 
 	decision.call = call;
 	decision.database = find_database();
@@ -515,6 +605,8 @@ limit_run(const LimitCall *call, LimitResult *result)
 	decision.resource = VARDATA_ANY(call->resource);
 	decision.resource_length = VARSIZE_ANY_EXHDR(call->resource);
 	decision.has_facts = false;
+	decision.reads = 0;
+	decision.no_room = false;
 	decision.own_match = NULL;
 	decision.set = NULL;
 	decision.seed.rule = 0;
@@ -522,10 +614,10 @@ limit_run(const LimitCall *call, LimitResult *result)
 
 	for (;;)
 	{
-		if (rule_refresh())
+		if (rounds++ < MAX_ROUNDS && rule_refresh())
 			decision.own_match = NULL;
-		result->clock = account_clock();
 		account_prefetch(account_table, decision.key.hash);
+		result->clock = account_clock();
 		account_lock(decision.key.hash, LW_EXCLUSIVE);
 		outcome = decide_locked(&decision, result);
 		account_unlock(decision.key.hash);
@@ -537,6 +629,7 @@ limit_run(const LimitCall *call, LimitResult *result)
 		{
 			tenant_read(decision.database, call->tenant, &decision.facts);
 			decision.has_facts = true;
+			decision.reads++;
 			decision.own_match = NULL;
 		}
 		else if (outcome == NEEDS_RULES)
@@ -545,16 +638,19 @@ limit_run(const LimitCall *call, LimitResult *result)
 			rule_remember_match(decision.set, decision.resource,
 								decision.resource_length);
 		else if (outcome == NEEDS_SEED)
-			quota_read(&decision.seed, call->tenant, call->user,
-					   decision.key.hash);
-		else if (evictions++ == MAX_EVICTIONS || !account_evict())
+			quota_read(&decision.seed, call->tenant, call->user);
+		else if (decision.no_room)
 		{
 			decide_full(result);
 			break;
 		}
+		else if (evictions++ == MAX_EVICTIONS || !account_evict())
+			decision.no_room = true;
 	}
 	if (decision.seed.locked)
-		quota_unlock(&decision.seed, decision.key.hash);
-	if (!result->allowed && result->reason != LIMIT_FULL)
+		quota_unlock(&decision.seed);
+	if (result->reason == LIMIT_FULL)
+		report_full(result->allowed);
+	else if (!result->allowed)
 		result->reason = reason_of(result);
 }

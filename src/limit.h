@@ -9,6 +9,9 @@
 #include "datatype/timestamp.h"
 #include "rule.h"
 
+/* In bytes: a resource is a route or a service, no document. */
+#define LIMIT_MAX_RESOURCE 2048
+
 typedef enum LimitAction
 {
 	LIMIT_TAKE,
@@ -56,6 +59,8 @@ typedef struct LimitResult
 	TimestampTz now;			/* by the calendar, if there are windows */
 	int			n;
 	LimitHit	hits[RULE_MAX_MATCHES];
+	const RuleMatch *match;		/* all rules for the resource, also those for
+								 * users; NULL if there was no room */
 } LimitResult;
 
 /*

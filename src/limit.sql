@@ -28,7 +28,7 @@ CREATE FUNCTION @extschema@.meter_reset_limit(tenant text, resource text DEFAULT
 	user_id text DEFAULT NULL) RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.meter_reset_limit(text, text, text) IS
-'Set limits of a tenant back to nothing taken: those that hold for the resource, or with null all; of one user, or with null of the tenant and all its users. Returns how many counters were set back. Errors: 22004 and 22023 for the tenant';
+'Set limits of a tenant back to nothing taken: those that hold for the resource, or with null all; of one user, or with null of the tenant and all its users. Returns how many counters had something taken. Errors: 22004 and 22023 for the tenant';
 
 CREATE FUNCTION meter.limit_state(
 	OUT tenant text,
@@ -47,13 +47,14 @@ COMMENT ON FUNCTION meter.limit_state() IS
 
 CREATE VIEW meter.rate_limit_status AS
 SELECT s.tenant, s.user_id, s.rule_id, s.rule, r.resource, r.unit, r.per, r.kind, r.mode,
-	s."limit", s.used, GREATEST(s."limit" - s.used, 0) AS remaining,
+	s."limit", s.used,
+	CASE WHEN s."limit" IS NOT NULL THEN GREATEST(s."limit" - s.used, 0) END AS remaining,
 	round(100 * s.used / NULLIF(s."limit", 0), 1) AS used_percent,
 	s.reset_at, s.allowed, s.refused
 FROM meter.limit_state() AS s
 JOIN meter.rate_limit AS r ON r.id = s.rule_id;
 COMMENT ON VIEW meter.rate_limit_status IS
-'Who is near or over a limit now? A row for each tenant, or user, and rule of which something is taken or was counted';
+'Who is near or over a limit now? A row for each tenant, or user, and rule that was asked for';
 COMMENT ON COLUMN meter.rate_limit_status.tenant IS 'whose limit it is';
 COMMENT ON COLUMN meter.rate_limit_status.user_id IS 'of a limit by user, the user; otherwise null';
 COMMENT ON COLUMN meter.rate_limit_status.rule_id IS 'meter.rate_limit.id';
@@ -65,7 +66,7 @@ COMMENT ON COLUMN meter.rate_limit_status.kind IS 'bucket or window';
 COMMENT ON COLUMN meter.rate_limit_status.mode IS 'enforce, soft or shadow';
 COMMENT ON COLUMN meter.rate_limit_status."limit" IS 'how much can be taken at once, scaled for the tenant''s plan; null: any amount';
 COMMENT ON COLUMN meter.rate_limit_status.used IS 'how much of it is taken now';
-COMMENT ON COLUMN meter.rate_limit_status.remaining IS 'how much is left';
+COMMENT ON COLUMN meter.rate_limit_status.remaining IS 'how much is left; null: any amount';
 COMMENT ON COLUMN meter.rate_limit_status.used_percent IS 'used as a percentage of limit';
 COMMENT ON COLUMN meter.rate_limit_status.reset_at IS 'when nothing will be taken any more, if there are no further calls';
 COMMENT ON COLUMN meter.rate_limit_status.allowed IS 'calls let through, as far back as shared memory knows';

@@ -4,16 +4,19 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "account.h"
 #include "amount.h"
 #include "event.h"
 #include "limit.h"
+#include "owner.h"
 #include "rule.h"
 #include "tenant.h"
 
@@ -31,9 +34,8 @@ typedef struct StateRow
 	int			tenant_length;
 	int			user_length;	/* -1: the tenant's own */
 	uint32		hash;			/* of the tenant */
-	uint32		plan;
-	uint32		stamp;
-	uint8		flags;
+	bool		known;			/* the facts were in its account */
+	TenantFacts facts;
 	AccountBucket bucket;
 } StateRow;
 
@@ -45,6 +47,9 @@ typedef struct State
 	int			max;
 	int64		clock;
 	TimestampTz now;
+	SharedDatabase *database;
+	StateRow   *read;			/* the last one whose facts were read, or NULL */
+	MemoryContext context;		/* for one row */
 } State;
 
 static bool
@@ -74,13 +79,29 @@ copy_account(Account *account, void *arg)
 		if (is_user)
 			row->user_length = account_name(account_table, account, row->user);
 		row->hash = tenant->hash;
-		row->plan = (tenant->flags & ACCOUNT_DEFAULT_PLAN) ? rule_default_plan() :
-			tenant->plan;
-		row->stamp = tenant->stamp;
-		row->flags = tenant->flags;
+		row->known = tenant_kept(state->database, tenant, &row->facts);
 		row->bucket = *bucket;
 	}
 	return false;
+}
+
+/*
+ * Nothing is known of a tenant that has not called since the server's start, or
+ * since its row was changed.  The rows of a tenant follow one another.
+ */
+static void
+find_facts(State *state, StateRow *row)
+{
+	if (row->known)
+		return;
+	if (state->read != NULL && state->read->tenant_length == row->tenant_length &&
+		memcmp(state->read->tenant, row->tenant, row->tenant_length) == 0)
+		row->facts = state->read->facts;
+	else
+		tenant_read(state->database,
+					cstring_to_text_with_len(row->tenant, row->tenant_length),
+					&row->facts);
+	state->read = row;
 }
 
 /*
@@ -89,16 +110,18 @@ copy_account(Account *account, void *arg)
 static const Rule *
 rule_of(const StateRow *row)
 {
-	const RuleSet *set = rule_plan_set(row->plan);
+	const TenantFacts *facts = &row->facts;
+	uint32		plan = facts->default_plan ? rule_default_plan() : facts->plan;
+	const RuleSet *set = rule_plan_set(plan);
 
-	if (row->flags & ACCOUNT_OWN_RULES)
+	if (facts->own_rules)
 	{
-		const RuleSet *own = row->stamp == 0 ? NULL :
-		rule_tenant_set(row->hash, row->stamp, row->plan);
+		const RuleSet *own = facts->stamp == 0 ? NULL :
+		rule_tenant_set(row->hash, facts->stamp, plan);
 
 		set = own != NULL ? own :
-			rule_read_tenant_set(row->tenant, row->tenant_length, row->plan,
-								 row->hash, row->stamp);
+			rule_read_tenant_set(row->tenant, row->tenant_length, plan,
+								 row->hash, facts->stamp);
 	}
 	return rule_find(set, row->bucket.rule);
 }
@@ -146,13 +169,21 @@ return_row(State *state, const StateRow *row)
 static void
 return_rows(State *state)
 {
-	/* rules may be read for that, and then all are */
+	MemoryContext old = MemoryContextSwitchTo(state->context);
+
 	for (int i = 0; i < state->n; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
+		find_facts(state, &state->rows[i]);
+
+		/* rules may be read for that, and then all are */
 		(void) rule_refresh();
 		return_row(state, &state->rows[i]);
+		MemoryContextReset(state->context);
 	}
+	MemoryContextSwitchTo(old);
 	state->n = 0;
+	state->read = NULL;
 }
 
 static void
@@ -179,6 +210,11 @@ meter_limit_state(PG_FUNCTION_ARGS)
 	state.rows = palloc(state.max * sizeof(StateRow));
 	state.clock = account_clock();
 	state.now = GetCurrentTimestamp();
+	state.context = AllocSetContextCreate(CurrentMemoryContext, "meter limit state",
+										  ALLOCSET_DEFAULT_SIZES);
+	state.database = shared_database(true);
+	if (state.database == NULL)
+		return (Datum) 0;		/* nobody in it can have called */
 	(void) rule_refresh();
 	account_visit(LW_SHARED, copy_account, return_if_many, &state);
 	return_rows(&state);
@@ -194,6 +230,8 @@ typedef struct Reset
 	bool		all;			/* rules */
 	const int32 *rules;
 	int			n_rules;
+	int64		clock;
+	TimestampTz now;
 	int64		n;
 } Reset;
 
@@ -232,21 +270,64 @@ reset_account(Account *account, void *arg)
 			wanted = reset->rules[i] == bucket->rule;
 		if (!wanted)
 			continue;
+		reset->n += bucket->bucket.level > 0;
 		bucket->bucket.level = 0;
-		bucket->seeded = true;
-		bucket->full_at = bucket->window ? bucket->full_at : 0;
-		reset->n++;
+		bucket->seeded = bucket->reset = true;
+		bucket->full_at = 0;
+		if (bucket->window && bucket->bucket.time > reset->now)
+			bucket->full_at = (uint32)
+				((reset->clock + bucket->bucket.time - reset->now) / USECS_PER_SEC + 2);
 	}
 	return false;
+}
+
+/*
+ * Have the counters of all quotas of a tenant in memory: one that is started
+ * from the log only when it is next used would not be set back otherwise.  A
+ * pattern is the resource for which no other one is more specific.
+ */
+static void
+start_quotas(LimitCall *call)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext context = CurrentMemoryContext;
+	OwnerScope	scope;
+	Datum		args[1] = {PointerGetDatum(call->tenant)};
+	List	   *resources = NIL;
+	ListCell   *cell;
+	LimitResult result;
+
+	owner_begin(&scope);
+	owner_plan(&plan,
+			   "SELECT DISTINCT resource FROM meter.rate_limit "
+			   "WHERE kind = 'window' AND (tenant IS NULL OR tenant = $1)",
+			   1, TEXTOID);
+	if (SPI_execute_plan(plan, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read meter.rate_limit");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *resource = SPI_getvalue(SPI_tuptable->vals[i],
+											SPI_tuptable->tupdesc, 1);
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		resources = lappend(resources, cstring_to_text(resource));
+		MemoryContextSwitchTo(old);
+	}
+	owner_end(&scope);
+
+	foreach(cell, resources)
+	{
+		CHECK_FOR_INTERRUPTS();
+		call->resource = lfirst(cell);
+		limit_run(call, &result);
+	}
 }
 
 PG_FUNCTION_INFO_V1(meter_reset_limit);
 
 /*
- * The buckets of a tenant's users may be anywhere in its partition, so all
- * accounts are looked through.  It is made sure first that those of the tenant
- * are there: a quota that is counted from the log only when it is next used
- * would not be set back otherwise.
+ * The buckets of a tenant's users may be anywhere, so all accounts are looked
+ * through.
  */
 Datum
 meter_reset_limit(PG_FUNCTION_ARGS)
@@ -275,14 +356,30 @@ meter_reset_limit(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("user_id must have 1 to %d bytes", EVENT_MAX_USER)));
 	call.tenant = reset.tenant;
-	call.resource = reset.all ? cstring_to_text("*") : PG_GETARG_TEXT_PP(1);
 	call.user = reset.user;
 	limit_begin(&call);
-	limit_run(&call, &result);
-	if (!reset.all)
-		for (int i = 0; i < result.n; i++)
-			rules[reset.n_rules++] = result.hits[i].rule->id;
+	if (reset.all)
+		start_quotas(&call);
+	else
+	{
+		call.resource = PG_GETARG_TEXT_PP(1);
+		if (VARSIZE_ANY_EXHDR(call.resource) == 0 ||
+			VARSIZE_ANY_EXHDR(call.resource) > LIMIT_MAX_RESOURCE)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("resource must have 1 to %d bytes", LIMIT_MAX_RESOURCE)));
+		limit_run(&call, &result);
+		if (result.match != NULL)
+			for (int i = 0; i < result.match->n; i++)
+				rules[reset.n_rules++] = result.match->rules[i]->id;
+	}
+	reset.clock = account_clock();
+	reset.now = GetCurrentTimestamp();
 	account_visit(LW_EXCLUSIVE, reset_account, NULL, &reset);
+	account_note_change();
+
+	/* there is room now */
+	pg_atomic_write_u32(&account_shared->searched, 0);
 	PG_RETURN_INT64(reset.n);
 }
 

@@ -2,12 +2,14 @@
  * lock.h
  *		The advisory locks of meter.
  *
- * All are taken on behalf of the current transaction and held to its end.
+ * All are taken on behalf of the current transaction and held to its end, but
+ * for those of quotas, which are held while what was used of one is read.
  * They are advisory locks of the database with a key that pg_advisory_lock()
  * cannot make, so that nobody else can take them; visible in pg_locks with
- * classid 1835365490 ("metr") and objsubid 3.
+ * classid 1835365490 ("metr") and objsubid 3, or 4 for quotas.
  *
- * Lock order: LOCK_FLUSH, the row of a consumer, LOCK_PARTITION.
+ * Lock order: LOCK_FLUSH, the row of a consumer, LOCK_PARTITION.  Who has the
+ * lock of a quota takes no other of these.
  */
 #ifndef METER_LOCK_H
 #define METER_LOCK_H
@@ -21,13 +23,22 @@
 #define LOCK_FLUSH 1			/* the one writer of meter.event */
 #define LOCK_PARTITION 2		/* the one maker of partitions */
 
+/* 1 and 2 are what the functions of SQL use. */
+#define LOCK_KIND_LOG 3
+#define LOCK_KIND_QUOTA 4		/* what: a hash of whose it is */
+
+static inline void
+lock_set_tag(LOCKTAG *tag, uint32 what, int kind)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, LOCK_CLASS, what, kind);
+}
+
 static inline void
 lock_until_commit(uint32 what)
 {
 	LOCKTAG		tag;
 
-	/* 1 and 2 are what the functions of SQL use */
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_CLASS, what, 3);
+	lock_set_tag(&tag, what, LOCK_KIND_LOG);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -36,7 +37,7 @@ static int	metric_full_at = 0;
 static uint64 metric_generation = 0;
 
 static void
-metric_forget(Datum arg, Oid relid)
+metric_forget(Oid relid)
 {
 	if (OidIsValid(relid) && relid != metric_relid)
 		return;
@@ -51,7 +52,7 @@ metric_forget(Datum arg, Oid relid)
 void
 metric_init(void)
 {
-	CacheRegisterRelcacheCallback(metric_forget, (Datum) 0);
+	owner_watch(metric_forget);
 }
 
 static void
@@ -106,6 +107,9 @@ const Metric *
 metric_lookup(const char *name)
 {
 	static SPIPlanPtr plan = NULL;
+	static Metric uncached;
+	MemoryContext caller = CurrentMemoryContext;
+	bool		in_parallel = IsInParallelMode();
 	OwnerScope	scope;
 	Datum		args[1];
 	Metric	   *metric;
@@ -139,13 +143,14 @@ metric_lookup(const char *name)
 			metric_make_cache();
 		generation = metric_generation;
 
-
 		/*
 		 * Not with the transaction's snapshot: what it shows may be older
 		 * than an invalidation that is already dealt with, and would stay in
-		 * the cache.
+		 * the cache.  A parallel query has no other, so then it is not put
+		 * there.
 		 */
-		if (SPI_execute_snapshot(plan, args, NULL, GetLatestSnapshot(),
+		if (SPI_execute_snapshot(plan, args, NULL,
+								 in_parallel ? GetActiveSnapshot() : GetLatestSnapshot(),
 								 InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
 			elog(ERROR, "could not read meter.metric");
 	} while (generation != metric_generation || metric_cache == NULL);
@@ -158,9 +163,10 @@ metric_lookup(const char *name)
 
 		memset(&filled, 0, sizeof(filled));
 		metric_from_row(&filled, SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-						metric_context);
+						in_parallel ? caller : metric_context);
 		strlcpy(filled.name, name, sizeof(filled.name));
-		metric = hash_search(metric_cache, name, HASH_ENTER, NULL);
+		metric = in_parallel ? &uncached :
+			hash_search(metric_cache, name, HASH_ENTER, NULL);
 		*metric = filled;
 	}
 	owner_end(&scope);

@@ -17,6 +17,7 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -111,4 +112,32 @@ owner_plan(SPIPlanPtr *plan, const char *sql, int nargs,...)
 	if (SPI_keepplan(made) != 0)
 		elog(ERROR, "SPI_keepplan failed");
 	*plan = made;
+}
+
+/* --- invalidations ------------------------------------------------------ */
+
+#define OWNER_MAX_WATCHERS 8
+
+static void (*watchers[OWNER_MAX_WATCHERS]) (Oid relid);
+static int	n_watchers = 0;
+
+static void
+owner_invalidated(Datum arg, Oid relid)
+{
+	for (int i = 0; i < n_watchers; i++)
+		watchers[i] (relid);
+}
+
+/*
+ * The server has room for few callbacks of all extensions together, so all of
+ * ours share one.
+ */
+void
+owner_watch(void (*forget) (Oid relid))
+{
+	if (n_watchers == 0)
+		CacheRegisterRelcacheCallback(owner_invalidated, (Datum) 0);
+	if (n_watchers == OWNER_MAX_WATCHERS)
+		elog(ERROR, "too many caches");
+	watchers[n_watchers++] = forget;
 }

@@ -20,6 +20,9 @@ extern void owner_end(OwnerScope *scope);
 
 extern Oid	owner_relation(const char *name);
 
+/* Have a function called at each invalidation of a relation, or with 0 of all. */
+extern void owner_watch(void (*forget) (Oid relid));
+
 /* Prepare sql once per session in *plan, with nargs parameters of types Oid. */
 extern void owner_plan(SPIPlanPtr *plan, const char *sql, int nargs,...);
 

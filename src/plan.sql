@@ -28,4 +28,7 @@ CREATE TRIGGER plan_changed
 AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON meter.plan
 FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_rule_changed();
 
+-- also for what logical replication brings
+ALTER TABLE meter.plan ENABLE ALWAYS TRIGGER plan_changed;
+
 SELECT pg_catalog.pg_extension_config_dump('meter.plan', '');

@@ -54,7 +54,7 @@ static TupleDesc row_desc = NULL;
 /* --- the row type ------------------------------------------------------- */
 
 static void
-row_forget(Datum arg, Oid relid)
+row_forget(Oid relid)
 {
 	if (!OidIsValid(relid) || relid == row_relation)
 		row_relation = InvalidOid;
@@ -329,7 +329,10 @@ queue_put(const Event *event, bool wait)
 						   setting_max_databases),
 				 errhint("Increase meter.max_databases and restart the server, or set meter.durability to commit in this database.")));
 	row_lookup();
-	(void) queue_open(database, true, ERROR);
+
+	/* who would not wait for room can do without the queue */
+	if (!queue_open(database, true, wait ? ERROR : DEBUG1))
+		return false;
 	form_row(&row, event);
 
 	if (setting_flush_cost_threshold >= 0 && event->cost != NULL)
@@ -582,5 +585,5 @@ queue_release(uint64 position)
 void
 queue_init(void)
 {
-	CacheRegisterRelcacheCallback(row_forget, (Datum) 0);
+	owner_watch(row_forget);
 }

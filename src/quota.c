@@ -21,6 +21,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "account.h"
 #include "amount.h"
 #include "compat.h"
 #include "lock.h"
@@ -35,8 +36,14 @@
 #define REPLAY_PAUSE 10
 
 void
-quota_want(QuotaSeed *seed, const Rule *rule, TimestampTz window_end)
+quota_want(QuotaSeed *seed, const Rule *rule, TimestampTz window_end,
+		   uint32 tenant, text *user)
 {
+	/* one lock at a time, which may be held already */
+	if (!seed->locked)
+		seed->hash = rule->per_user ?
+			tenant ^ account_hash(VARDATA_ANY(user), VARSIZE_ANY_EXHDR(user)) : tenant;
+
 	seed->rule = rule->id;
 	seed->what = rule;
 	seed->window_end = window_end;
@@ -60,12 +67,12 @@ replay_event(void)
 static void
 await_replay(void)
 {
+	static int	waited = 0;		/* in all, by this process */
 	SharedDatabase *database = shared_database(true);
 
 	if (database == NULL || RecoveryInProgress() || setting_flush_interval == 0)
 		return;
-	for (int waited = 0; waited < REPLAY_TIMEOUT && !queue_replayed();
-		 waited += REPLAY_PAUSE)
+	for (; waited < REPLAY_TIMEOUT && !queue_replayed(); waited += REPLAY_PAUSE)
 	{
 		shared_want_flush(database);
 		shared_wake_flusher(database);
@@ -76,18 +83,11 @@ await_replay(void)
 	}
 }
 
-static void
-set_tag(LOCKTAG *tag, uint32 hash)
-{
-	/* 3 is that of lock.h */
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, LOCK_CLASS, hash, 4);
-}
-
 /*
  * First the lock: who gets it looks again whether it was found meanwhile.
  */
 void
-quota_read(QuotaSeed *seed, text *tenant, text *user, uint32 hash)
+quota_read(QuotaSeed *seed, text *tenant, text *user)
 {
 	static SPIPlanPtr plan = NULL;
 	LOCKTAG		tag;
@@ -101,7 +101,7 @@ quota_read(QuotaSeed *seed, text *tenant, text *user, uint32 hash)
 	if (!seed->locked)
 	{
 		await_replay();
-		set_tag(&tag, hash);
+		lock_set_tag(&tag, seed->hash, LOCK_KIND_QUOTA);
 		(void) LockAcquire(&tag, ExclusiveLock, false, false);
 		seed->locked = true;
 		return;
@@ -141,11 +141,11 @@ quota_read(QuotaSeed *seed, text *tenant, text *user, uint32 hash)
  * Before the end of the transaction, which may be long.
  */
 void
-quota_unlock(QuotaSeed *seed, uint32 hash)
+quota_unlock(QuotaSeed *seed)
 {
 	LOCKTAG		tag;
 
-	set_tag(&tag, hash);
+	lock_set_tag(&tag, seed->hash, LOCK_KIND_QUOTA);
 	(void) LockRelease(&tag, ExclusiveLock, false);
 	seed->locked = false;
 }

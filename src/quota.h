@@ -17,14 +17,14 @@ typedef struct QuotaSeed
 	TimestampTz window_end;
 	bool		found;
 	bool		locked;			/* others wait for us to find it */
+	uint32		hash;			/* of whose it is, for the lock */
 	BucketAmount used;
 } QuotaSeed;
 
 /* Ask for a rule's, under any lock; then read it, without one. */
 extern void quota_want(QuotaSeed *seed, const Rule *rule,
-					   TimestampTz window_end);
-extern void quota_read(QuotaSeed *seed, text *tenant, text *user,
-					   uint32 hash);
-extern void quota_unlock(QuotaSeed *seed, uint32 hash);
+					   TimestampTz window_end, uint32 tenant, text *user);
+extern void quota_read(QuotaSeed *seed, text *tenant, text *user);
+extern void quota_unlock(QuotaSeed *seed);
 
 #endif							/* METER_QUOTA_H */

@@ -32,10 +32,14 @@
 #include "rule.h"
 #include "setting.h"
 #include "shared.h"
+#include "tenant.h"
 
 /* Powers of two. */
 #define REMEMBERED_MATCHES 256
 #define REMEMBERED_TENANTS 256
+
+/* So many times all are read, for one use, if they change meanwhile. */
+#define MAX_READS 10
 
 const char *const rule_per_names[RULE_PERS] = {
 	"second", "minute", "hour", "day", "month"
@@ -53,7 +57,7 @@ const int64 rule_periods[RULE_PERS] = {
 	"r.per_user, r.mode, r.metric, " \
 	"COALESCE(r.name, COALESCE(r.max::text, 'any') || ' ' || r.unit || '/' || r.per || " \
 	"CASE WHEN r.resource = '*' THEN '' ELSE ' of ' || r.resource END || " \
-	"CASE WHEN r.per_user THEN ' by user' ELSE '' END)"
+	"CASE WHEN r.per_user THEN ' by user' ELSE '' END), r.created_at"
 
 enum
 {
@@ -68,6 +72,7 @@ enum
 	COLUMN_MODE,
 	COLUMN_METRIC,
 	COLUMN_NAME,
+	COLUMN_SINCE,
 	COLUMN_PLAN,
 	COLUMN_ORIGIN
 };
@@ -85,11 +90,11 @@ enum
 	"SELECT " RULE_COLUMNS ", r.of_plan, 0 FROM (" \
 	"  SELECT p.plan AS of_plan, r.id, r.resource, r.unit, r.per, " \
 	"  " SCALED("max") " AS max, " SCALED("burst") " AS burst, " \
-	"  r.kind, r.per_user, r.mode, r.metric, r.name " \
+	"  r.kind, r.per_user, r.mode, r.metric, r.name, r.created_at " \
 	"  FROM meter.rate_limit AS r CROSS JOIN (" \
 	"    SELECT plan, multiplier FROM meter.plan UNION ALL SELECT NULL, 1) AS p " \
 	"  WHERE r.tenant IS NULL AND r.plan IS NULL) AS r " \
-	"ORDER BY 12"
+	"ORDER BY 13"
 
 #define TENANT_QUERY \
 	"SELECT " RULE_COLUMNS ", NULL::text, 2 FROM meter.rate_limit AS r " \
@@ -106,7 +111,6 @@ typedef struct RememberedMatch
 
 typedef struct RememberedTenant
 {
-	uint32		hash;
 	uint32		stamp;			/* 0: nothing */
 	MemoryContext context;		/* of the set */
 	RuleSet    *set;
@@ -128,7 +132,6 @@ static uint64 rule_generation = 0;
 static Oid	rule_relid = InvalidOid;
 static Oid	plan_relid = InvalidOid;
 
-static const char *default_plan = "";
 static uint32 default_plan_hash = 0;
 
 /* --- plans -------------------------------------------------------------- */
@@ -147,7 +150,6 @@ rule_plan_hash(const char *plan, int length)
 void
 rule_assign_default_plan(const char *newval, void *extra)
 {
-	default_plan = newval;
 	default_plan_hash = newval == NULL || newval[0] == '\0' ? 0 :
 		rule_plan_hash(newval, strlen(newval));
 }
@@ -161,7 +163,7 @@ rule_default_plan(void)
 /* --- reading ------------------------------------------------------------ */
 
 static void
-rule_forget(Datum arg, Oid relid)
+rule_forget(Oid relid)
 {
 	if (OidIsValid(relid) && relid != rule_relid && relid != plan_relid)
 		return;
@@ -172,7 +174,7 @@ rule_forget(Datum arg, Oid relid)
 void
 rule_init(void)
 {
-	CacheRegisterRelcacheCallback(rule_forget, (Datum) 0);
+	owner_watch(rule_forget);
 }
 
 /*
@@ -257,6 +259,7 @@ read_rule(Rule *rule, HeapTuple row)
 	rule->limit.unlimited = no_max || rule->mode == RULE_SOFT;
 	rule->metric = get_string(row, COLUMN_METRIC);
 	rule->name = get_string(row, COLUMN_NAME);
+	rule->since = DatumGetTimestampTz(get(row, COLUMN_SINCE, &isnull));
 	rule->origin = DatumGetInt32(get(row, COLUMN_ORIGIN, &isnull));
 }
 
@@ -317,30 +320,16 @@ set_of_plan(HeapTuple row, char **last_name)
 }
 
 static void
+find_all(RuleSet *set)
+{
+	rule_find_match(set, "*", 1, &set->all);
+}
+
+static void
 add_rule(RuleSet *set, HeapTuple row)
 {
 	set->rules = repalloc(set->rules, (set->n + 1) * sizeof(Rule));
 	read_rule(&set->rules[set->n++], row);
-}
-
-/*
- * The numbers of rules begin anew when the extension is created again, so
- * what was counted for those of the old one must go.
- */
-static void
-notice_relation(void)
-{
-	SharedDatabase *database = shared_database(true);
-	Oid			before;
-
-	if (database == NULL || IsInParallelMode())
-		return;
-	LWLockAcquire(database->lock, LW_EXCLUSIVE);
-	before = database->limit_relation;
-	database->limit_relation = rule_relid;
-	LWLockRelease(database->lock);
-	if (OidIsValid(before) && before != rule_relid)
-		account_forget_database(MyDatabaseId);
 }
 
 static void
@@ -353,20 +342,27 @@ read_rules(void)
 	uint64		generation;
 
 	rules = NULL;
+	rules_valid = false;
 	if (rule_context == NULL)
 		rule_context = AllocSetContextCreate(CacheMemoryContext, "meter rules",
 											 ALLOCSET_DEFAULT_SIZES);
 	owner_begin(&scope);
 	owner_plan(&plan, PLAN_QUERY, 0);
 
-	/* reading may itself bring an invalidation; then read again */
-	do
+	/*
+	 * Reading may itself bring an invalidation; then read again, but not for
+	 * ever if a server is made to forget all the time.
+	 */
+	for (int tries = 0; tries < MAX_READS; tries++)
 	{
 		rule_relid = owner_relation("rate_limit");
 		plan_relid = owner_relation("plan");
+		tenant_listen(shared_database(true));
 		generation = rule_generation;
 		read_now(plan, NULL);
-	} while (generation != rule_generation);
+		if (generation == rule_generation)
+			break;
+	}
 
 	MemoryContextReset(rule_context);
 	old = MemoryContextSwitchTo(rule_context);
@@ -378,10 +374,11 @@ read_rules(void)
 	for (uint64 i = 0; i < SPI_processed; i++)
 		add_rule(set_of_plan(SPI_tuptable->vals[i], &last_name),
 				 SPI_tuptable->vals[i]);
+	for (int i = 0; i < rules->n_sets; i++)
+		find_all(rules->sets[i]);
 	MemoryContextSwitchTo(old);
 	rules_valid = true;
 	owner_end(&scope);
-	notice_relation();
 }
 
 bool
@@ -464,11 +461,11 @@ rule_read_tenant_set(const char *tenant, int length, uint32 plan,
 	set->n = base->n;
 	for (uint64 i = 0; i < SPI_processed; i++)
 		read_rule(&set->rules[set->n++], SPI_tuptable->vals[i]);
+	find_all(set);
 	MemoryContextSwitchTo(old);
 	owner_end(&scope);
 	if (stamp != 0)
 	{
-		place->hash = hash;
 		place->stamp = stamp;
 		place->set = set;
 	}
@@ -484,6 +481,15 @@ rule_find(const RuleSet *set, int32 id)
 	return NULL;
 }
 
+bool
+rule_is_of_plan(int32 id)
+{
+	for (int i = 0; i < rules->n_sets; i++)
+		if (rule_find(rules->sets[i], id) != NULL)
+			return true;
+	return false;
+}
+
 /* --- which rules hold --------------------------------------------------- */
 
 static RememberedMatch *
@@ -494,12 +500,21 @@ remembered(const RuleSet *set, const char *resource, int length, uint32 *hash)
 	return &rules->matches[*hash % REMEMBERED_MATCHES];
 }
 
+static bool
+is_any(const char *resource, int length)
+{
+	return length == 1 && *resource == '*';
+}
+
 const RuleMatch *
 rule_known_match(const RuleSet *set, const char *resource, int length)
 {
 	uint32		hash;
-	RememberedMatch *place = remembered(set, resource, length, &hash);
+	RememberedMatch *place;
 
+	if (is_any(resource, length))
+		return &set->all;
+	place = remembered(set, resource, length, &hash);
 	if (place->set == set && place->hash == hash && place->length == length &&
 		memcmp(place->resource, resource, length) == 0)
 		return &place->match;

@@ -49,6 +49,7 @@ typedef struct Rule
 	const char *pattern;
 	const char *name;
 	const char *metric;
+	int64		since;			/* there is the rule, us since 2000-01-01 UTC */
 } Rule;
 
 /* One for each unit, period and per_user. */
@@ -69,6 +70,7 @@ typedef struct RuleSet
 	uint32		plan;			/* hash of the plan's name, or 0 */
 	int			n;
 	Rule	   *rules;
+	RuleMatch	all;			/* for resource *, which most calls are about */
 } RuleSet;
 
 extern const char *const rule_per_names[RULE_PERS];
@@ -111,6 +113,9 @@ extern void rule_remember_match(const RuleSet *set, const char *resource,
 								int length);
 extern void rule_find_match(const RuleSet *set, const char *resource,
 							int length, RuleMatch *match);
+
+/* Is it a rule of a plan, or for all? */
+extern bool rule_is_of_plan(int32 id);
 
 /* A rule of the set by its id, or NULL. */
 extern const Rule *rule_find(const RuleSet *set, int32 id);

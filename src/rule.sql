@@ -1,7 +1,8 @@
 -- rule.sql: what limits there are
 
 CREATE TABLE meter.rate_limit (
-	id integer GENERATED ALWAYS AS IDENTITY,
+	id integer GENERATED ALWAYS AS IDENTITY
+		CONSTRAINT rate_limit_id_check CHECK (id > 0),
 	tenant text COLLATE "C"
 		CONSTRAINT rate_limit_tenant_check CHECK (octet_length(tenant) BETWEEN 1 AND 128
 			AND tenant !~ '[[:cntrl:]]' AND tenant ~ '[^ ]'),
@@ -72,6 +73,12 @@ COMMENT ON COLUMN meter.rate_limit.description IS 'what the rule is for, for peo
 COMMENT ON COLUMN meter.rate_limit.created_at IS 'when the rule was added';
 COMMENT ON SEQUENCE meter.rate_limit_id_seq IS 'numbers of rules';
 
+-- What was counted is kept by the number of the rule.  So numbers begin with the
+-- second in which the extension was created, and are not those of one that was
+-- dropped.
+SELECT pg_catalog.setval('meter.rate_limit_id_seq',
+	extract(epoch FROM clock_timestamp() - '2026-01-01 00:00:00+00'::timestamptz)::bigint, false);
+
 CREATE TRIGGER rule_changed
 AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON meter.rate_limit
 FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_rule_changed();
@@ -83,6 +90,11 @@ FOR EACH ROW EXECUTE FUNCTION @extschema@.meter_tenant_changed();
 CREATE TRIGGER rule_tenant_truncated
 AFTER TRUNCATE ON meter.rate_limit
 FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_tenant_changed();
+
+-- also for what logical replication brings
+ALTER TABLE meter.rate_limit ENABLE ALWAYS TRIGGER rule_changed;
+ALTER TABLE meter.rate_limit ENABLE ALWAYS TRIGGER rule_tenant_changed;
+ALTER TABLE meter.rate_limit ENABLE ALWAYS TRIGGER rule_tenant_truncated;
 
 SELECT pg_catalog.pg_extension_config_dump('meter.rate_limit', '');
 SELECT pg_catalog.pg_extension_config_dump('meter.rate_limit_id_seq', '');

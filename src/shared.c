@@ -81,6 +81,7 @@ shared_startup(void)
 			pg_atomic_init_u32(&database->rollup_wanted, 0);
 			pg_atomic_init_u32(&database->tenant_generation, 1);
 			pg_atomic_init_u64(&database->tenant_changes, 0);
+			pg_atomic_init_u32(&database->tenant_on_standby, 0);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -128,7 +129,6 @@ shared_database(bool create)
 			memset(&database->counters, 0, sizeof(database->counters));
 			database->counters.reset_at = GetCurrentTimestamp();
 			database->queue_open = false;
-			database->limit_relation = InvalidOid;
 			database->replay_end = 0;
 			pg_atomic_write_u32(&database->flush_wanted, 0);
 			pg_atomic_write_u32(&database->flush_urgent, 0);

@@ -74,8 +74,7 @@ typedef struct SharedDatabase
 	 */
 	pg_atomic_uint32 tenant_generation;
 	pg_atomic_uint64 tenant_changes;
-	Oid			limit_relation; /* meter.rate_limit, once it was read; under
-								 * lock */
+	pg_atomic_uint32 tenant_on_standby; /* some was kept when this was one */
 	uint64		replay_end;		/* where the queue ended when it was opened;
 								 * under lock */
 

@@ -12,9 +12,9 @@
  * has moved on: who changes moves it first, and then looks for the account.
  * Both look under the lock of the account's partition.
  *
- * Other processes do not learn of it in this way on a standby, or if the
- * transaction was prepared; there each invalidation of the table's relation
- * makes a process have all accounts read anew.
+ * Nobody does that on a standby, or if the transaction was prepared.  There
+ * each process listens to invalidations of the tables' relations, and trusts
+ * only what was read after the last one, and after it began to listen.
  */
 #include "postgres.h"
 
@@ -47,6 +47,10 @@ static int	changed_length[MAX_CHANGED];
 
 static Oid	tenant_relid = InvalidOid;
 static Oid	rule_relid = InvalidOid;
+
+/* Does this process listen?  Then it trusts what has a later stamp. */
+static bool listening = false;
+static uint32 trusted_after = 0;
 
 static bool
 has_changed(void)
@@ -99,8 +103,6 @@ tenant_read(SharedDatabase *database, text *tenant, TenantFacts *facts)
 
 	owner_begin(&scope);
 	owner_plan(&plan, FACTS_QUERY, 2, TEXTOID, TIMESTAMPTZOID);
-	tenant_relid = owner_relation("tenant");
-	rule_relid = owner_relation("rate_limit");
 	args[0] = PointerGetDatum(tenant);
 	args[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	if (SPI_execute_snapshot(plan, args, NULL,
@@ -128,6 +130,8 @@ tenant_keep(SharedDatabase *database, Account *account, TenantFacts *facts)
 	if (!facts->lasting || facts->stamp != 0 ||
 		facts->changes != pg_atomic_read_u64(&database->tenant_changes))
 		return;
+	if (listening && RecoveryInProgress())
+		pg_atomic_write_u32(&database->tenant_on_standby, 1);
 	facts->stamp = account_new_stamp();
 	account->plan = facts->plan;
 	account->generation = facts->generation;
@@ -147,7 +151,8 @@ tenant_kept(SharedDatabase *database, const Account *account,
 			TenantFacts *facts)
 {
 	if (account->stamp == 0 || has_changed() ||
-		account->generation != pg_atomic_read_u32(&database->tenant_generation))
+		account->generation != pg_atomic_read_u32(&database->tenant_generation) ||
+		(listening && (int32) (account->stamp - trusted_after) < 0))
 		return false;
 	facts->plan = account->plan;
 	facts->default_plan = (account->flags & ACCOUNT_DEFAULT_PLAN) != 0;
@@ -274,25 +279,53 @@ meter_tenant_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/*
+ * Who is reading a tenant now must not keep what he has read, either.
+ */
 static void
-tenant_invalidated(Datum arg, Oid relid)
+trust_no_earlier(SharedDatabase *database)
 {
-	SharedDatabase *database;
+	(void) pg_atomic_fetch_add_u64(&database->tenant_changes, 1);
+	trusted_after = account_new_stamp();
+}
 
-	if ((relid != tenant_relid && relid != rule_relid) ||
-		!OidIsValid(relid) || account_table == NULL ||
-		(max_prepared_xacts == 0 && !RecoveryInProgress()))
-		return;
-	database = shared_database(false);
+static void
+tenant_invalidated(Oid relid)
+{
+	if (listening &&
+		(!OidIsValid(relid) || relid == tenant_relid || relid == rule_relid))
+		trust_no_earlier(shared_database(false));
+}
+
+/*
+ * What a standby's processes have kept is not to be trusted when it is none any
+ * more: they alone have heard of the last changes.
+ */
+void
+tenant_listen(SharedDatabase *database)
+{
+	bool		on_standby = RecoveryInProgress();
+
+	tenant_relid = owner_relation("tenant");
+	rule_relid = owner_relation("rate_limit");
 	if (database == NULL)
 		return;
-	(void) pg_atomic_fetch_add_u64(&database->tenant_changes, 1);
-	(void) pg_atomic_fetch_add_u32(&database->tenant_generation, 1);
+	if (!listening && (on_standby || max_prepared_xacts > 0))
+	{
+		listening = true;
+		trust_no_earlier(database);
+	}
+	if (!on_standby && pg_atomic_read_u32(&database->tenant_on_standby) != 0)
+	{
+		pg_atomic_write_u32(&database->tenant_on_standby, 0);
+		(void) pg_atomic_fetch_add_u64(&database->tenant_changes, 1);
+		(void) pg_atomic_fetch_add_u32(&database->tenant_generation, 1);
+	}
 }
 
 void
 tenant_init(void)
 {
 	RegisterXactCallback(tenant_at_end, NULL);
-	CacheRegisterRelcacheCallback(tenant_invalidated, (Datum) 0);
+	owner_watch(tenant_invalidated);
 }

@@ -27,6 +27,9 @@ typedef struct TenantFacts
 
 extern void tenant_init(void);
 
+/* Before anything is asked of tenants, and when their relations may be others. */
+extern void tenant_listen(SharedDatabase *database);
+
 /* Not while a lock is held. */
 extern void tenant_read(SharedDatabase *database, text *tenant,
 						TenantFacts *facts);

@@ -78,4 +78,8 @@ CREATE TRIGGER tenant_truncated
 AFTER TRUNCATE ON meter.tenant
 FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_tenant_changed();
 
+-- also for what logical replication brings
+ALTER TABLE meter.tenant ENABLE ALWAYS TRIGGER tenant_changed;
+ALTER TABLE meter.tenant ENABLE ALWAYS TRIGGER tenant_truncated;
+
 SELECT pg_catalog.pg_extension_config_dump('meter.tenant', '');

@@ -5,8 +5,9 @@
 # From a bare machine to reports in one command: installs what is missing,
 # builds and installs meter, starts a PostgreSQL of its own (socket only, no
 # TCP port, no other PostgreSQL is touched), fills it with three days of
-# traffic and prints what an operator would look at.  The server stays up to
-# be looked at; running the demo again starts afresh.
+# traffic, prints what an operator would look at, and lets limits meet a burst
+# of calls.  The server stays up to be looked at; running the demo again starts
+# afresh.
 #
 #	CSV=file	replay real requests instead, see replay.sql
 #	stop		(argument) stop the server and remove it
@@ -173,6 +174,7 @@ fi
 step "SELECT meter_flush()    queue and inbox to log" call 'SELECT meter_flush()'
 step "SELECT meter_rollup()   log to hourly usage" call 'SELECT meter_rollup()'
 psql_demo -d demo -f - <"$here/report.sql"
+psql_demo -d demo -f - <"$here/limit.sql"
 
 psql=psql
 command -v psql >/dev/null || psql=$bindir/psql

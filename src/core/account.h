@@ -43,6 +43,8 @@ typedef struct AccountBucket
 	uint64_t	per:3;			/* window of the rule when it was last used */
 	uint64_t	window:1;		/* a calendar window, no token bucket */
 	uint64_t	seeded:1;		/* what was used before is in it */
+	uint64_t	reset:1;		/* a window that was set back: not to be
+								 * started from the log again */
 	uint64_t	refused;
 	int32_t		rule;			/* 0: free */
 	uint32_t	full_at;		/* s: from then on it is full, by the clock of

@@ -31,16 +31,24 @@ typedef struct RecordBucket
 	uint8_t		per;
 	uint8_t		window;
 	uint8_t		seeded;
-	uint8_t		unused[5];
+	uint8_t		reset;
+	uint8_t		unused[4];
 } RecordBucket;
 
 #define MAX_BUCKETS ((ACCOUNT_FILE_MAX_RECORD - sizeof(Record) - 2 * ACCOUNT_MAX_NAME) / \
 					 sizeof(RecordBucket))
 
+/* Two times can be further apart than a signed number says. */
+static int64_t
+time_between(int64_t from, int64_t to)
+{
+	return (int64_t) ((uint64_t) to - (uint64_t) from);
+}
+
 void
 account_file_header(AccountFileHeader *header, uint64_t system_identifier,
 					int64_t saved_at, int64_t clock, const char *boot,
-					bool clean)
+					bool clean, int64_t counting_since)
 {
 	memset(header, 0, sizeof(*header));
 	memcpy(header->magic, MAGIC, sizeof(header->magic));
@@ -51,6 +59,7 @@ account_file_header(AccountFileHeader *header, uint64_t system_identifier,
 	header->clock = clock;
 	strncpy(header->boot, boot, sizeof(header->boot) - 1);
 	header->clean = clean;
+	header->counting_since = counting_since;
 }
 
 size_t
@@ -87,7 +96,7 @@ account_file_record(AccountTable *table, Account *account, int64_t clock,
 			return 0;
 		memcpy(saved.level, &bucket->bucket.level, sizeof(saved.level));
 		saved.time = bucket->window ? bucket->bucket.time :
-			clock - bucket->bucket.time;
+			time_between(bucket->bucket.time, clock);
 		saved.allowed = bucket->allowed;
 		saved.refused = bucket->refused;
 		saved.rule = bucket->rule;
@@ -96,6 +105,7 @@ account_file_record(AccountTable *table, Account *account, int64_t clock,
 		saved.per = bucket->per;
 		saved.window = bucket->window;
 		saved.seeded = bucket->seeded;
+		saved.reset = bucket->reset;
 		memcpy(p, &saved, sizeof(saved));
 		p += sizeof(saved);
 		head.buckets++;
@@ -137,7 +147,7 @@ account_file_check(const void *file, size_t size, uint64_t system_identifier)
 {
 	AccountFileHeader header;
 	AccountFileTrailer trailer;
-	const char *p = (const char *) file + sizeof(header);
+	const char *p;
 	const char *end;
 	uint64_t	n = 0;
 	Record		head;
@@ -154,6 +164,7 @@ account_file_check(const void *file, size_t size, uint64_t system_identifier)
 		return ACCOUNT_FILE_OTHER_BYTE_ORDER;
 	if (header.version != VERSION)
 		return ACCOUNT_FILE_OTHER_VERSION;
+	p = (const char *) file + sizeof(header);
 	end = (const char *) file + size - sizeof(trailer);
 	memcpy(&trailer, end, sizeof(trailer));
 	if (ring_crc32c(0, file, size - sizeof(trailer.crc)) != trailer.crc)
@@ -177,6 +188,20 @@ find_or_insert(AccountTable *table, const AccountKey *key)
 	return account != NULL ? account : account_insert(table, key);
 }
 
+/*
+ * So many seconds after a time, rounded up.  The time is before the clock has
+ * begun if the machine was started anew meanwhile.
+ */
+static uint32_t
+full_at(uint32_t full_in, int64_t clock)
+{
+	int64_t		at = clock / 1000000 + (clock % 1000000 > 0) + full_in;
+
+	if (full_in == ACCOUNT_NEVER || at > ACCOUNT_NEVER)
+		return ACCOUNT_NEVER;
+	return at > 0 ? (uint32_t) at : 0;
+}
+
 static bool
 restore_bucket(AccountTable *table, Account *account, const char *p,
 			   int64_t elapsed, int64_t clock, bool clean)
@@ -194,14 +219,14 @@ restore_bucket(AccountTable *table, Account *account, const char *p,
 		return false;
 	memcpy(&bucket->bucket.level, saved.level, sizeof(saved.level));
 	bucket->bucket.time = saved.window ? saved.time :
-		clock - elapsed - saved.time;
+		time_between(saved.time, clock - elapsed);
 	bucket->allowed = saved.allowed;
 	bucket->refused = saved.refused;
 	bucket->per = saved.per;
 	bucket->window = saved.window;
 	bucket->seeded = saved.seeded && clean;
-	bucket->full_at = saved.full_in == ACCOUNT_NEVER ? ACCOUNT_NEVER :
-		(uint32_t) ((clock - elapsed) / 1000000 + saved.full_in);
+	bucket->reset = saved.reset;
+	bucket->full_at = full_at(saved.full_in, clock - elapsed);
 	return true;
 }
 

@@ -29,6 +29,8 @@ typedef struct AccountFileHeader
 	char		boot[ACCOUNT_FILE_BOOT];	/* of the machine: while it lasts,
 											 * that clock goes on */
 	uint64_t	clean;			/* 1: nothing was taken after it was saved */
+	int64_t		counting_since; /* us since 2000-01-01 UTC: all calls from
+								 * then on are counted in it, if it is clean */
 } AccountFileHeader;
 
 typedef struct AccountFileTrailer
@@ -40,7 +42,8 @@ typedef struct AccountFileTrailer
 
 extern void account_file_header(AccountFileHeader *header,
 								uint64_t system_identifier, int64_t saved_at,
-								int64_t clock, const char *boot, bool clean);
+								int64_t clock, const char *boot, bool clean,
+								int64_t counting_since);
 
 /*
  * Write an account's record, in at most ACCOUNT_FILE_MAX_RECORD bytes; returns

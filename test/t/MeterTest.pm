@@ -15,6 +15,9 @@
 #	start_clients(N, FILE, EVENTS)	several of these, which track events
 #	open_session(), in_session(SESSION, SQL), close_session(SESSION)
 #									a psql that is told what to do next
+#	tell_session(SESSION, SQL), answer_of(SESSION)	the same in two steps
+#	at_once(SESSIONS, SQL)			all of them run it at the same time
+#	daytime_zone()					a time zone where no midnight is near
 #	stop_process(PID), continue_process()	SIGSTOP, SIGCONT
 #	kill_child(PID)					kill -9 of one of the server's processes
 #	kill_server(), start_again()	kill -9 of all of them
@@ -33,9 +36,12 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT_OK = qw(
+  answer_of
   ask
+  at_once
   close_session
   continue_process
+  daytime_zone
   in_session
   kill_child
   kill_server
@@ -48,6 +54,7 @@ our @EXPORT_OK = qw(
   start_script
   start_sql
   stop_process
+  tell_session
   wait_for_flush
   wait_for_session
   wait_until
@@ -204,22 +211,40 @@ sub start_clients
 # Starts a session that stays, so that its transaction can be left open.
 sub open_session
 {
-	my ($database) = @_;
+	my ($where) = @_;
+	my ($on, $database) = place($where);
 	my $session = { in => '', out => '' };
-	$session->{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($database // 'postgres') ],
-		'<', \$session->{in}, '>', \$session->{out}, '2>&1',
-		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	$session->{timer} = IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default);
+	$session->{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $on->connstr($database) ],
+		'<', \$session->{in}, '>', \$session->{out}, '2>&1', $session->{timer});
 	return $session;
+}
+
+# Has it run SQL, without waiting for that.
+sub tell_session
+{
+	my ($session, $sql) = @_;
+	$session->{timer}->start($PostgreSQL::Test::Utils::timeout_default);
+	$session->{out} = '';
+	$session->{in} .= "$sql;\n\\echo (done)\n";
+	$session->{run}->pump_nb while length $session->{in};
+	return;
+}
+
+# What it has printed, when it is done.
+sub answer_of
+{
+	my ($session) = @_;
+	$session->{run}->pump until $session->{out} =~ s/\(done\)\n//;
+	return $session->{out};
 }
 
 # Runs SQL in it and returns what it prints.
 sub in_session
 {
 	my ($session, $sql) = @_;
-	$session->{out} = '';
-	$session->{in} .= "$sql;\n\\echo (done)\n";
-	$session->{run}->pump until $session->{out} =~ s/\(done\)\n//;
-	return $session->{out};
+	tell_session($session, $sql);
+	return answer_of($session);
 }
 
 sub close_session
@@ -228,6 +253,32 @@ sub close_session
 	$session->{in} .= "\\q\n";
 	$session->{run}->finish;
 	return;
+}
+
+# Has sessions of the first server run SQL at the same time: they begin when all
+# are ready.  Returns what each prints.
+sub at_once
+{
+	my ($sessions, $sql) = @_;
+	my $gate = open_session();
+	in_session($gate, 'DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$');
+	tell_session($_, "DO \$\$ BEGIN PERFORM pg_advisory_lock_shared(1), pg_advisory_unlock_shared(1); END \$\$; $sql")
+	  for @$sessions;
+	wait_until('SELECT count(*) = ' . @$sessions . q{ FROM pg_locks
+		WHERE locktype = 'advisory' AND classid = 0 AND objid = 1 AND NOT granted}, 'all are ready');
+	close_session($gate);
+	return map { answer_of($_) } @$sessions;
+}
+
+# --- time --------------------------------------------------------------------
+
+# A time zone where it is morning or afternoon now, so that neither a day nor a
+# month ends there soon.
+sub daytime_zone
+{
+	my ($where) = @_;
+	return ask(q{SELECT (ARRAY['Asia/Tokyo', 'Europe/Moscow', 'America/Sao_Paulo', 'America/Anchorage'])
+		[1 + extract(hour FROM now() AT TIME ZONE 'UTC')::integer / 6]}, $where);
 }
 
 # --- stopping and killing ----------------------------------------------------
