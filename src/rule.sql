@@ -73,11 +73,10 @@ COMMENT ON COLUMN meter.rate_limit.description IS 'what the rule is for, for peo
 COMMENT ON COLUMN meter.rate_limit.created_at IS 'when the rule was added';
 COMMENT ON SEQUENCE meter.rate_limit_id_seq IS 'numbers of rules';
 
--- What was counted is kept by the number of the rule.  So numbers begin with the
--- second in which the extension was created, and are not those of one that was
--- dropped.
+-- What was counted is kept by the number of the rule.  So numbers begin anywhere
+-- up to 2^28, and are not those of an extension that was dropped.
 SELECT pg_catalog.setval('meter.rate_limit_id_seq',
-	extract(epoch FROM clock_timestamp() - '2026-01-01 00:00:00+00'::timestamptz)::bigint, false);
+	('x' || right(gen_random_uuid()::text, 7))::bit(28)::integer + 1, false);
 
 CREATE TRIGGER rule_changed
 AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON meter.rate_limit

@@ -224,7 +224,7 @@ restore_bucket(AccountTable *table, Account *account, const char *p,
 	bucket->refused = saved.refused;
 	bucket->per = saved.per;
 	bucket->window = saved.window;
-	bucket->seeded = saved.seeded && clean;
+	bucket->seeded = saved.seeded && (clean || saved.reset);
 	bucket->reset = saved.reset;
 	bucket->full_at = full_at(saved.full_in, clock - elapsed);
 	return true;

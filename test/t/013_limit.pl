@@ -606,19 +606,25 @@ ask(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type 
 ok_until("SELECT blocks_used <= $held - 2 FROM meter.limit_stats", 'what dropped databases had is given back');
 is(used_of('same'), '10', 'what others have is not');
 
-# A new extension has nothing to do with the old one, as its rules have other
-# numbers, also if it is created after a restart
-my $old_rule = ask('SELECT max(id) FROM meter.rate_limit');
-my $witness = open_session();
-in_session($witness, q{SELECT meter_allow('same')});
-ask(q{
+# A new extension has nothing to do with the old one, however soon it comes, and
+# also if the server was restarted before anybody has called
+my $new_extension = q{
 	DROP EXTENSION meter; CREATE EXTENSION meter;
-	INSERT INTO meter.rate_limit (per, max, burst) VALUES ('day', 0, 5)});
-cmp_ok(ask('SELECT id FROM meter.rate_limit'), '>', $old_rule, 'the rule of a new extension has a number of its own');
-is( in_session($witness, q{SELECT count(*) FILTER (WHERE meter_allow('same')) FROM generate_series(1, 100)}), "5\n",
-	'but not what was taken of that');
-is(ask('SELECT tenant, used, refused FROM meter.rate_limit_status'), 'same|5|95', 'there is nothing else');
+	INSERT INTO meter.rate_limit (resource, per, max, burst)
+	SELECT 'r' || i, 'day', 0, 5 FROM generate_series(1, 50) AS i};
+my $ten_of_each = q{SELECT count(*) FILTER (WHERE meter_allow('same', 'r' || i))
+	FROM generate_series(1, 50) AS i, generate_series(1, 10)};
+my $witness = open_session();
+for (1 .. 3)
+{
+	ask($new_extension);
+	is(in_session($witness, $ten_of_each), "250\n", 'what was taken of rules of an old extension is not of those of a new one');
+}
 close_session($witness);
+ask($new_extension);
+$node->restart;
+is(ask($ten_of_each), '250', 'also after a restart');
+is(ask('SELECT count(*), sum(used), sum(refused) FROM meter.rate_limit_status'), '50|250|250', 'there is nothing else');
 
 # --- prepared transactions ---------------------------------------------------
 

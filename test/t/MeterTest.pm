@@ -255,17 +255,17 @@ sub close_session
 	return;
 }
 
-# Has sessions of the first server run SQL at the same time: they begin when all
-# are ready.  Returns what each prints.
+# Has sessions of one database run SQL at the same time: they begin when all are
+# ready.  Returns what each prints.
 sub at_once
 {
-	my ($sessions, $sql) = @_;
-	my $gate = open_session();
+	my ($sessions, $sql, $where) = @_;
+	my $gate = open_session($where);
 	in_session($gate, 'DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$');
 	tell_session($_, "DO \$\$ BEGIN PERFORM pg_advisory_lock_shared(1), pg_advisory_unlock_shared(1); END \$\$; $sql")
 	  for @$sessions;
 	wait_until('SELECT count(*) = ' . @$sessions . q{ FROM pg_locks
-		WHERE locktype = 'advisory' AND classid = 0 AND objid = 1 AND NOT granted}, 'all are ready');
+		WHERE locktype = 'advisory' AND classid = 0 AND objid = 1 AND NOT granted}, 'all are ready', $where);
 	close_session($gate);
 	return map { answer_of($_) } @$sessions;
 }

@@ -65,7 +65,8 @@ begin_file(int64_t clock, bool clean)
 	AccountFileHeader header;
 
 	file_size = 0;
-	account_file_header(&header, SYSTEM, SAVED_AT, clock, BOOT, clean, 0);
+	account_file_header(&header, SYSTEM, SAVED_AT, clock, BOOT, clean,
+						SAVED_AT - DAY);
 	put(&header, sizeof(header));
 }
 
@@ -392,7 +393,9 @@ check_restored_account(AccountTable *table, ModelAccount *a,
 		wanted = *same;
 		if (!wanted.window)
 			wanted.bucket.time = moved(wanted.bucket.time, restart);
-		if (!restart->clean)
+
+		/* Calls may be missing, but not of what was set back meanwhile. */
+		if (!restart->clean && !wanted.reset)
 			wanted.seeded = false;
 		check_full_at(bucket->full_at, wanted.full_at, restart);
 		wanted.full_at = bucket->full_at;
@@ -716,7 +719,7 @@ test_format(void **state)
 	put_number(CLOCK, 8);
 	put(BOOT "\0\0\0", ACCOUNT_FILE_BOOT);
 	put_number(1, 8);
-	put_number(0, 8);
+	put_number(SAVED_AT - DAY, 8);
 	assert_int_equal(file_size, 96);
 	put_number(77, 4);
 	put_number(2, 2);
@@ -724,8 +727,9 @@ test_format(void **state)
 	put_byte(0);
 	put("tenant", 6);
 	put_bucket(((BucketAmount) 3 << 64) + 4, 1000, 10, 11, 5, 60, 3, false,
-			   false);
-	put_bucket(0, SAVED_AT + 99, 0, 0, -6, ACCOUNT_NEVER, 0, true, true);
+			   false, false);
+	put_bucket(0, SAVED_AT + 99, 0, 0, -6, ACCOUNT_NEVER, 0, true, true,
+			   true);
 	put_number(1, 8);
 	put_number(0, 4);
 	put_crc();
@@ -751,7 +755,7 @@ test_format(void **state)
 	put_byte(sizeof(user));
 	put("tenant", 6);
 	put(user, sizeof(user));
-	put_bucket(0, -5, 0, 0, 1, 1, 0, false, false);
+	put_bucket(0, -5, 0, 0, 1, 1, 0, false, false, false);
 	assert_int_equal(file_size, written_size);
 	assert_memory_equal(file, written, written_size);
 	free(written);
@@ -767,11 +771,12 @@ test_header(void **state)
 	memset(boot, 'b', sizeof(boot));
 	boot[sizeof(boot) - 1] = '\0';
 	memset(&header, 0xA5, sizeof(header));
-	account_file_header(&header, SYSTEM, -5, 7, boot, false, 0);
+	account_file_header(&header, SYSTEM, -5, 7, boot, false, -9);
 	assert_int_equal(header.system_identifier, SYSTEM);
 	assert_int_equal(header.saved_at, -5);
 	assert_int_equal(header.clock, 7);
 	assert_int_equal(header.clean, 0);
+	assert_int_equal(header.counting_since, -9);
 	assert_int_equal(strlen(header.boot), ACCOUNT_FILE_BOOT - 1);
 	assert_memory_equal(header.boot, boot, ACCOUNT_FILE_BOOT - 1);
 	account_file_header(&header, SYSTEM, -5, 7, "", true, 0);
@@ -1052,6 +1057,8 @@ static void
 test_bad_records(void **state)
 {
 	AccountTable *table;
+	AccountKey	key = {0};
+	AccountBucket *bucket;
 	uint64_t	lost;
 
 	begin_file(CLOCK, true);
@@ -1100,6 +1107,37 @@ test_bad_records(void **state)
 		end_file(1);
 		assert_int_equal(check_file(), ACCOUNT_FILE_TORN);
 	}
+
+	/* A trailer that begins in the header. */
+	for (size_t size = 20; size < sizeof(AccountFileHeader) + 16; size++)
+	{
+		begin_file(CLOCK, false);
+		put_zeros(16);
+		file_size = size - sizeof(uint32_t);
+		put_crc();
+		assert_int_equal(check_file(), ACCOUNT_FILE_TORN);
+	}
+
+	/* A bucket of no rule takes no room. */
+	begin_file(CLOCK, true);
+	put_head(3, 1, 0);
+	put_byte('t');
+	put_bucket(1, 1, 1, 1, 0, 9, 0, false, false, false);
+	put_bucket(2, 2, 2, 2, 5, 9, 0, false, false, false);
+	put_bucket(3, 3, 3, 3, 0, 9, 0, false, false, false);
+	end_file(1);
+	table = restore(2, 0, CLOCK, &lost);
+	assert_int_equal(lost, 0);
+	assert_int_equal(table->n_free, 1);
+	key.hash = hash_of("t", 1);
+	key.database = 1;
+	key.name = "t";
+	key.length = 1;
+	bucket = account_next_bucket(table, account_find(table, &key), NULL);
+	assert_int_equal(bucket->rule, 5);
+	assert_int_equal(bucket->allowed, 2);
+	assert_null(account_next_bucket(table, account_find(table, &key), bucket));
+	free(table);
 
 	/* A part of a head, after a whole record. */
 	for (size_t n = 1; n < RECORD_HEAD; n++)
