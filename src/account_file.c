@@ -218,10 +218,20 @@ read_file(size_t *size)
 
 	if (fd < 0)
 	{
-		if (errno != ENOENT)
+		if (errno == ENOENT)
+			return NULL;
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", FILE_NAME),
+				 errhint("All limits begin anew, but for quotas, which are counted from the log. The file is kept as \"%s\".",
+						 BAD_NAME)));
+
+		/* what cannot be opened cannot be synced, nor replaced durably */
+		if (rename(FILE_NAME, BAD_NAME) != 0)
 			ereport(LOG,
 					(errcode_for_file_access(),
-					 errmsg("could not open file \"%s\": %m", FILE_NAME)));
+					 errmsg("could not rename file \"%s\" to \"%s\": %m",
+							FILE_NAME, BAD_NAME)));
 		return NULL;
 	}
 	content = NULL;

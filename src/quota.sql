@@ -17,9 +17,10 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	zone text := COALESCE((SELECT t.time_zone FROM meter.tenant AS t WHERE t.tenant = of_tenant), 'UTC');
-	-- not the end less a day, as there may be no such local time
+	-- by the middle of the last day: where clocks change at midnight, that may be
+	-- no local time, or be one twice
 	starts timestamptz := CASE WHEN per = ANY (ARRAY['day', 'month'])
-		THEN date_trunc(per, (window_end - interval '1 microsecond') AT TIME ZONE zone) AT TIME ZONE zone
+		THEN date_trunc(per, (window_end - interval '12 hours') AT TIME ZONE zone) AT TIME ZONE zone
 		ELSE window_end - ('1 ' || per)::interval END;
 	first_hour timestamptz := date_trunc('hour', starts - interval '1 microsecond', 'UTC') + interval '1 hour';
 	last_hour timestamptz := date_trunc('hour', window_end, 'UTC');

@@ -29,7 +29,7 @@ check_lists(void)
 		{
 			const Account *account = account_at(table, n);
 
-			assert_in_range(n, 1, table->n_blocks);
+			assert_true(n >= 1 && n <= table->n_blocks);
 			assert_false(seen[n]);
 			seen[n] = true;
 			n_accounts++;
@@ -303,7 +303,7 @@ check_each_block(void)
 	{
 		ModelAccount *a = &model.accounts[i];
 
-		assert_in_range(a->number, 1, table->n_blocks);
+		assert_true(a->number >= 1 && a->number <= table->n_blocks);
 		assert_false(seen[a->number]);
 		seen[a->number] = true;
 		account_remove(table, account_at(table, a->number));
