@@ -126,7 +126,7 @@ convert_bucket(AccountBucket *bucket, const Rule *rule, int64 clock,
 
 	if (!bucket->window && !rule->limit.window)
 	{
-		bucket_change_period(b, rule_periods[bucket->per],
+		bucket_change_period(b, rule_periods[Min(bucket->per, RULE_MONTH)],
 							 rule->limit.period);
 		if (bucket->full_at <= clock / USECS_PER_SEC)
 			b->level = 0;
@@ -138,7 +138,7 @@ convert_bucket(AccountBucket *bucket, const Rule *rule, int64 clock,
 
 		/* unless that is over, or in a window that has begun before this one */
 		before.unlimited = true;
-		before.period = rule_periods[bucket->per];
+		before.period = rule_periods[Min(bucket->per, RULE_MONTH)];
 		before.window = bucket->window;
 		if (bucket->full_at > clock / USECS_PER_SEC &&
 			!(bucket->window && rule->limit.window && rule->per < bucket->per))
@@ -146,7 +146,7 @@ convert_bucket(AccountBucket *bucket, const Rule *rule, int64 clock,
 
 		b->time = rule->limit.window ? window_end : clock;
 		bucket_set_used(b, &rule->limit, used);
-		bucket->seeded = false; /* the log knows better */
+		bucket->seeded = bucket->reset = false; /* the log knows better */
 	}
 	bucket->per = rule->per;
 	bucket->window = rule->limit.window;
