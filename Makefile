@@ -36,6 +36,8 @@ OBJS = \
 	src/alloc.o \
 	src/amount.o \
 	src/batch.o \
+	src/charge.o \
+	src/charge_params.o \
 	src/correct.o \
 	src/decision.o \
 	src/dimension.o \
@@ -113,6 +115,7 @@ SQL_PARTS = \
 	src/limit.sql \
 	src/quota.sql \
 	src/preset.sql \
+	src/charge.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -132,7 +135,7 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 # sql/*.sql that is missing here.
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup gauge report live plan tenant rule \
-	decision limit quota preset maintain schedule stats grant privileges
+	decision limit quota preset charge maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

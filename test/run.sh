@@ -11,6 +11,7 @@
 #	STAGES=...	only these stages (the build is always made)
 #	CI=true		warnings are errors
 #	METER_DATA	directory of data sets that some tests read
+#	VECTORS		another file than METER_DATA's charge_vectors.json
 #	EXTRA_CONF	one more line for the servers' configuration
 
 # shellcheck source=test/env.sh
@@ -284,6 +285,8 @@ if [ -z "${METER_DATA:-}" ] && [ -d "$top/../shared/data" ]; then
 	METER_DATA=$(cd "$top/../shared/data" && pwd -P)
 fi
 export METER_DATA=${METER_DATA:-}
+[ -z "${VECTORS:-}" ] || VECTORS=$(cd "$caller_dir" && realpath -e -- "$VECTORS")
+export VECTORS=${VECTORS:-}
 
 install_packages test
 choose_server
