@@ -18,6 +18,8 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
+#include "access/transam.h"
 #include "access/twophase.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -144,7 +146,9 @@ tenant_keep(SharedDatabase *database, Account *account, TenantFacts *facts)
 }
 
 /*
- * False if they are not there, or not what they were any more.
+ * False if they are not there, or not what they were any more.  Whether its
+ * transaction has changed them, a parallel query's worker does not know, but
+ * whether it has changed anything.
  */
 bool
 tenant_kept(SharedDatabase *database, const Account *account,
@@ -152,7 +156,8 @@ tenant_kept(SharedDatabase *database, const Account *account,
 {
 	if (account->stamp == 0 || has_changed() ||
 		account->generation != pg_atomic_read_u32(&database->tenant_generation) ||
-		(listening && (int32) (account->stamp - trusted_after) < 0))
+		(listening && (int32) (account->stamp - trusted_after) < 0) ||
+		(IsParallelWorker() && TransactionIdIsValid(GetTopTransactionIdIfAny())))
 		return false;
 	facts->plan = account->plan;
 	facts->default_plan = (account->flags & ACCOUNT_DEFAULT_PLAN) != 0;

