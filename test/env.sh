@@ -243,13 +243,26 @@ install_packages()
 	install_missing "${wanted[@]}"
 }
 
+# The package as apt-get should install it: server headers in the version of
+# the server that is here, as newer ones would upgrade it.
+as_wanted()
+{
+	local server=${1/-server-dev/} version
+
+	if [ "$server" != "$1" ] && package_installed "$server"; then
+		version=$(dpkg-query -W -f='${Version}' "$server")
+		! apt-cache show "$1=$version" >/dev/null 2>&1 || set -- "$1=$version"
+	fi
+	say "$1"
+}
+
 # install_missing PACKAGE...: asks apt only if one is missing.
 install_missing()
 {
 	local missing=() package install
 
 	for package; do
-		package_installed "$package" || missing+=("$package")
+		package_installed "$package" || missing+=("$(as_wanted "$package")")
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0
 
@@ -260,9 +273,12 @@ install_missing()
 		apt_update
 		apt_get -s "${install[@]}" || { cat "$install_log" >&2; die "apt-get cannot install them"; }
 	fi
-	# "Inst name [old version] (new version ...)" is an upgrade
-	if grep -E '^(Inst postgresql-[0-9]+ \[|Remv postgresql)' "$install_log" >&2; then
-		die "that would change a PostgreSQL server that is here; please install them yourself"
+	# "Inst name [old version] (new version ...)" is an upgrade, which is for the
+	# owner of the machine to decide
+	if [ -z "${CI:-}" ] &&
+		grep -E '^(Inst postgresql-[0-9]+ \[|Remv postgresql)' "$install_log" >&2
+	then
+		die "that would change the PostgreSQL server that is here; please run: apt-get install ${missing[*]}"
 	fi
 
 	forbid_main_cluster
