@@ -55,6 +55,7 @@ OBJS = \
 	src/keymap.o \
 	src/launcher.o \
 	src/limit.o \
+	src/limit_bucket.o \
 	src/limit_state.o \
 	src/live.o \
 	src/log.o \
@@ -70,6 +71,7 @@ OBJS = \
 	src/rollup.o \
 	src/rollup_scan.o \
 	src/rule.o \
+	src/rule_match.o \
 	src/schedule.o \
 	src/secret.o \
 	src/setting.o \

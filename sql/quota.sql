@@ -244,5 +244,28 @@ SELECT * FROM checked('upgrader');
 ROLLBACK;
 SELECT * FROM checked('upgrader');
 
+-- of a user's window nothing is looked for if all of it was counted in memory: the
+-- rule was what it is, and the tenant's, an hour before the window began
+SELECT date_trunc('day', now(), 'UTC') AS starts \gset
+SELECT count(meter_track('counted', user_id => 'u', at => :'starts')) FROM generate_series(1, 3);
+PREPARE counted(interval, boolean) AS
+SELECT meter.quota_used('counted', '*', 'api_requests', 'requests', 'u', 'day', :'starts'::timestamptz + interval '24 hours',
+	:'starts'::timestamptz - $1, $2) AS used;
+EXECUTE counted(NULL, false);
+EXECUTE counted('59 minutes', false);
+EXECUTE counted('1 hour', false);
+-- for who has no plan of his own, another one may have been the default
+EXECUTE counted('1 hour', true);
+INSERT INTO meter.tenant (tenant, plan, changed_at) VALUES ('counted', 'free', :'starts'::timestamptz - interval '1 hour');
+EXECUTE counted('1 hour', true);
+UPDATE meter.tenant SET plan = 'pro' WHERE tenant = 'counted';
+EXECUTE counted('1 hour', true);
+SELECT clock_timestamp() - changed_at < interval '1 minute' AS just_now FROM meter.tenant WHERE tenant = 'counted';
+-- a rule knows when it was changed
+INSERT INTO meter.rate_limit (tenant, per, max, changed_at) VALUES ('counted', 'day', 5, :'starts');
+UPDATE meter.rate_limit SET max = 6 WHERE tenant = 'counted';
+SELECT clock_timestamp() - changed_at < interval '1 minute' AS just_now FROM meter.rate_limit WHERE tenant = 'counted';
+DEALLOCATE counted;
+
 DROP PROCEDURE track;
 DROP FUNCTION checked;

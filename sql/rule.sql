@@ -8,7 +8,7 @@ INSERT INTO meter.plan (plan) VALUES ('free'), ('pro');
 
 -- defaults
 INSERT INTO meter.rate_limit (per, max) VALUES ('minute', 100);
-SELECT key, value FROM meter.rate_limit AS r, jsonb_each(to_jsonb(r) - '{created_at,id}'::text[]) ORDER BY key COLLATE "C";
+SELECT key, value FROM meter.rate_limit AS r, jsonb_each(to_jsonb(r) - '{created_at,changed_at,id}'::text[]) ORDER BY key COLLATE "C";
 SELECT now() - created_at < '1 minute' AS just_now FROM meter.rate_limit;
 
 -- everything at its bounds

@@ -14,15 +14,13 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "account.h"
 #include "limit.h"
+#include "limit_bucket.h"
 #include "quota.h"
 #include "setting.h"
 #include "tenant.h"
@@ -94,143 +92,6 @@ find_database(void)
 	return database;
 }
 
-/* --- buckets ------------------------------------------------------------ */
-
-int64
-limit_window_end(RulePer per, TimestampTz now, const TenantFacts *facts)
-{
-	int64		period = rule_periods[per];
-	int64		offset = facts->utc_offset * USECS_PER_MINUTE;
-	int64		local = now + offset;
-	int64		start;
-
-	if (per == RULE_DAY)
-		return facts->day_end * USECS_PER_MINUTE;
-	if (per == RULE_MONTH)
-		return facts->month_end * USECS_PER_MINUTE;
-	start = local / period * period;
-	if (start > local)
-		start -= period;		/* before 2000 */
-	return start + period - offset;
-}
-
-/*
- * The rule is of another kind or for another time than when the bucket was
- * last used: what was used stays, as far as it can be told.
- */
-static void
-convert_bucket(AccountBucket *bucket, const Rule *rule, int64 clock,
-			   int64 window_end)
-{
-	Bucket	   *b = &bucket->bucket;
-
-	if (!bucket->window && !rule->limit.window)
-	{
-		bucket_change_period(b, rule_periods[Min(bucket->per, RULE_MONTH)],
-							 rule->limit.period);
-		if (bucket->full_at <= clock / USECS_PER_SEC)
-			b->level = 0;
-	}
-	else
-	{
-		BucketLimit before = {0};
-		BucketAmount used = 0;
-
-		/* unless that is over, or in a window that has begun before this one */
-		before.unlimited = true;
-		before.period = rule_periods[Min(bucket->per, RULE_MONTH)];
-		before.window = bucket->window;
-		if (bucket->full_at > clock / USECS_PER_SEC &&
-			!(bucket->window && rule->limit.window && rule->per < bucket->per))
-			used = bucket_used(b, &before);
-
-		b->time = rule->limit.window ? window_end : clock;
-		bucket_set_used(b, &rule->limit, used);
-		bucket->seeded = bucket->reset = false; /* the log knows better */
-	}
-	bucket->per = rule->per;
-	bucket->window = rule->limit.window;
-}
-
-/*
- * From when on the bucket is as good as none, rounded up to seconds.  Of an
- * unlimited one it does not matter what it has.
- */
-static uint32
-full_at(const AccountBucket *bucket, const Rule *rule, int64 clock,
-		TimestampTz now)
-{
-	double		seconds;
-
-	if (rule->limit.window)
-	{
-		/* what says nothing can be started from the log again */
-		if (bucket->bucket.level == 0 && !bucket->reset)
-			return 0;
-		seconds = (double) (bucket->bucket.time - now) / USECS_PER_SEC;
-	}
-	else if (bucket->bucket.level == 0 || rule->unlimited)
-		return 0;
-	else if (rule->limit.max == 0)
-		return ACCOUNT_NEVER;
-	else
-		seconds = (double) bucket->bucket.level / (double) rule->limit.max / USECS_PER_SEC;
-	seconds += (double) (clock / USECS_PER_SEC) + 2;
-	return seconds < (double) ACCOUNT_NEVER ? (uint32) seconds : ACCOUNT_NEVER;
-}
-
-/*
- * A window that ends later than any could is of a time when the clock was
- * wrong.  Less is left to be, as a clock that goes to and fro must not begin
- * windows anew.
- */
-static int64
-latest_end(const Rule *rule, int64 window_end)
-{
-	return window_end + (rule->per == RULE_MONTH ? 31 : 1) * USECS_PER_DAY +
-		2 * USECS_PER_HOUR;
-}
-
-/*
- * The bucket of a rule, up to date; NULL if there is no room for one.
- */
-static AccountBucket *
-current_bucket(Account *account, const Rule *rule, int64 clock,
-			   TimestampTz now, const TenantFacts *facts)
-{
-	AccountBucket *bucket = account_bucket(account_table, account, rule->id);
-	int64		window_end = 0;
-	int64		before;
-
-	if (rule->limit.window)
-		window_end = limit_window_end(rule->per, now, facts);
-	if (bucket == NULL)
-	{
-		bucket = account_make_bucket(account, rule->id);
-		if (bucket == NULL)
-			return NULL;
-		bucket->per = rule->per;
-		bucket->window = rule->limit.window;
-		bucket->bucket.time = rule->limit.window ? window_end : clock;
-	}
-	else if (bucket->per != rule->per || bucket->window != rule->limit.window)
-		convert_bucket(bucket, rule, clock, window_end);
-
-	if (rule->limit.window && bucket->bucket.time > latest_end(rule, window_end))
-		bucket->bucket.time = window_end;
-	before = bucket->bucket.time;
-	bucket_advance(&bucket->bucket, &rule->limit,
-				   rule->limit.window ? now : clock, window_end);
-
-	/* nothing can have been used of a window that has just begun */
-	if (rule->limit.window && bucket->bucket.time != before)
-	{
-		bucket->seeded = true;
-		bucket->reset = false;
-	}
-	return bucket;
-}
-
 /* --- one try ------------------------------------------------------------ */
 
 static BucketAmount
@@ -299,8 +160,8 @@ act(const LimitCall *call, AccountBucket **buckets, BucketUse *uses, int n,
 	{
 		LimitHit   *hit = &result->hits[i];
 
-		buckets[i]->full_at = full_at(buckets[i], hit->rule, result->clock,
-									  result->now);
+		buckets[i]->full_at = limit_full_at(buckets[i], hit->rule, result->clock,
+											result->now);
 		hit->bucket = buckets[i]->bucket;
 		hit->amount = uses[i].amount;
 		hit->admitted = uses[i].admitted;
@@ -357,20 +218,6 @@ find_rules(Decision *decision, const TenantFacts *facts,
 }
 
 /*
- * Was every call of the window counted in memory?  Users are many, and to find
- * in the log what one of them has used is slow, so it is not looked for then.
- */
-static bool
-is_counted_whole(const Rule *rule, int64 window_end)
-{
-	int64		longest = rule->per == RULE_MONTH ? BUCKET_MAX_PERIOD :
-	rule->per == RULE_DAY ? LONGEST_DAY * USECS_PER_MINUTE :
-	rule_periods[rule->per];
-
-	return window_end - longest >= Max(rule->since, account_shared->counting_since);
-}
-
-/*
  * Has what was used of a window before its bucket was made been added?  If not
  * and it was found out, add it.
  */
@@ -381,11 +228,6 @@ is_seeded(Decision *decision, AccountBucket *bucket, const Rule *rule)
 
 	if (bucket->seeded || !rule->limit.window || rule->unlimited)
 		return true;
-	if (rule->per_user && is_counted_whole(rule, bucket->bucket.time))
-	{
-		bucket->seeded = true;
-		return true;
-	}
 	if (seed->found && seed->rule == rule->id &&
 		seed->window_end == bucket->bucket.time)
 	{
@@ -479,8 +321,8 @@ decide_locked(Decision *decision, LimitResult *result)
 		if (i >= match->n_tenant)
 			account = user;
 		if (account != NULL)
-			bucket = current_bucket(account, rule, result->clock, result->now,
-									facts);
+			bucket = limit_bucket(account, rule, result->clock, result->now,
+								  facts);
 		if (bucket == NULL && !decision->no_room)
 			return NEEDS_ROOM;
 		if (bucket == NULL)

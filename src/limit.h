@@ -71,9 +71,4 @@ extern void limit_begin(LimitCall *call);
 
 extern void limit_run(const LimitCall *call, LimitResult *result);
 
-/* The end of the calendar's window that a time is in. */
-struct TenantFacts;
-extern int64 limit_window_end(RulePer per, TimestampTz now,
-							  const struct TenantFacts *facts);
-
 #endif							/* METER_LIMIT_H */

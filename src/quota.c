@@ -92,8 +92,8 @@ quota_read(QuotaSeed *seed, text *tenant, text *user)
 	static SPIPlanPtr plan = NULL;
 	LOCKTAG		tag;
 	OwnerScope	scope;
-	Datum		args[7];
-	char		nulls[8] = "       ";
+	Datum		args[9];
+	char		nulls[10] = "         ";
 	bool		isnull;
 	Datum		used;
 	AmountProblem problem = AMOUNT_OK;
@@ -109,8 +109,9 @@ quota_read(QuotaSeed *seed, text *tenant, text *user)
 
 	owner_begin(&scope);
 	owner_plan(&plan,
-			   "SELECT meter.quota_used($1, $2, $3, $4, $5, $6, $7)",
-			   7, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
+			   "SELECT meter.quota_used($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+			   9, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
+			   TIMESTAMPTZOID, BOOLOID);
 	args[0] = PointerGetDatum(tenant);
 	args[1] = CStringGetTextDatum(seed->what->pattern);
 	args[2] = CStringGetTextDatum(seed->what->metric);
@@ -120,6 +121,8 @@ quota_read(QuotaSeed *seed, text *tenant, text *user)
 		nulls[4] = 'n';
 	args[5] = CStringGetTextDatum(rule_per_names[seed->what->per]);
 	args[6] = TimestampTzGetDatum(seed->window_end);
+	args[7] = TimestampTzGetDatum(Max(seed->what->since, account_shared->counting_since));
+	args[8] = BoolGetDatum(seed->what->origin == RULE_PLAN);
 	if (SPI_execute_snapshot(plan, args, nulls,
 							 IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot(),
 							 InvalidSnapshot, true, false, 1) != SPI_OK_SELECT ||

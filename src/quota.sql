@@ -9,9 +9,12 @@ COMMENT ON FUNCTION meter.resource_matches(text, text, text, text) IS
 -- Whole hours are in the rollups.  What a window has of other hours is read from
 -- the log: its beginning and its end, in time zones that are not whole hours
 -- off, or all of it.  Usage by user is in the rollups by day only, and not by
--- resource, so for a user the log is read.
+-- resource, so for a user the log is read.  That is slow, and users are many: so
+-- it is not done where every call of the window was counted in memory, as the
+-- rule was the tenant's already when the window began.
 CREATE FUNCTION meter.quota_used(of_tenant text, resource text, of_metric text, unit text,
-	of_user text, per text, window_end timestamptz) RETURNS numeric
+	of_user text, per text, window_end timestamptz, counted_from timestamptz DEFAULT NULL,
+	by_plan boolean DEFAULT false) RETURNS numeric
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -27,6 +30,12 @@ DECLARE
 	used_requests numeric := 0;
 	used_cost numeric := 0;
 BEGIN
+	-- An hour, as what is committed later counts from then on only.
+	IF of_user IS NOT NULL AND starts >= counted_from + interval '1 hour'
+		AND (NOT by_plan OR EXISTS (SELECT FROM meter.tenant AS t WHERE t.tenant = of_tenant
+			AND t.plan IS NOT NULL AND starts >= t.changed_at + interval '1 hour')) THEN
+		RETURN 0;
+	END IF;
 	IF of_user IS NOT NULL OR first_hour >= last_hour THEN
 		first_hour := window_end;
 		last_hour := window_end;
@@ -71,5 +80,5 @@ BEGIN
 	RETURN CASE unit WHEN 'cost' THEN used_cost ELSE used_requests END;
 END
 $$;
-COMMENT ON FUNCTION meter.quota_used(text, text, text, text, text, text, timestamptz) IS
-'What was tracked of a tenant (of one user, or null for all) for a resource and a metric in the calendar''s window (second, minute, hour, day or month, in the tenant''s time zone) that ends then: the cost, or the requests, of which refused ones (429) do not count';
+COMMENT ON FUNCTION meter.quota_used(text, text, text, text, text, text, timestamptz, timestamptz, boolean) IS
+'What was tracked of a tenant (of one user, or null for all) for a resource and a metric in the calendar''s window (second, minute, hour, day or month, in the tenant''s time zone) that ends then: the cost, or the requests, of which refused ones (429) do not count. Of a user''s window that began an hour or more after counted_from and, for a rule of a plan (by_plan), after the tenant''s row was last changed, 0, as all of it was counted in memory';

@@ -7,9 +7,6 @@
  * relation cache invalidation, as for meter.metric, which also reaches the
  * sessions of a standby.  Tenants can be many; the rules of one that has some
  * of its own are read when it calls, and kept for a while.
- *
- * Which rules hold for a resource is found by comparing it with the patterns
- * of a set, and remembered for the resources that were asked for last.
  */
 #include "postgres.h"
 
@@ -19,23 +16,19 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
-#include "account.h"
 #include "amount.h"
-#include "core/pattern.h"
 #include "owner.h"
 #include "rule.h"
-#include "setting.h"
 #include "shared.h"
 #include "tenant.h"
 
-/* Powers of two. */
-#define REMEMBERED_MATCHES 256
+/* A power of two. */
 #define REMEMBERED_TENANTS 256
 
 /* So many times all are read, for one use, if they change meanwhile. */
@@ -57,7 +50,7 @@ const int64 rule_periods[RULE_PERS] = {
 	"r.per_user, r.mode, r.metric, " \
 	"COALESCE(r.name, COALESCE(r.max::text, 'any') || ' ' || r.unit || '/' || r.per || " \
 	"CASE WHEN r.resource = '*' THEN '' ELSE ' of ' || r.resource END || " \
-	"CASE WHEN r.per_user THEN ' by user' ELSE '' END), r.created_at"
+	"CASE WHEN r.per_user THEN ' by user' ELSE '' END), r.changed_at"
 
 enum
 {
@@ -90,7 +83,7 @@ enum
 	"SELECT " RULE_COLUMNS ", r.of_plan, 0 FROM (" \
 	"  SELECT p.plan AS of_plan, r.id, r.resource, r.unit, r.per, " \
 	"  " SCALED("max") " AS max, " SCALED("burst") " AS burst, " \
-	"  r.kind, r.per_user, r.mode, r.metric, r.name, r.created_at " \
+	"  r.kind, r.per_user, r.mode, r.metric, r.name, r.changed_at " \
 	"  FROM meter.rate_limit AS r CROSS JOIN (" \
 	"    SELECT plan, multiplier FROM meter.plan UNION ALL SELECT NULL, 1) AS p " \
 	"  WHERE r.tenant IS NULL AND r.plan IS NULL) AS r " \
@@ -99,15 +92,6 @@ enum
 #define TENANT_QUERY \
 	"SELECT " RULE_COLUMNS ", NULL::text, 2 FROM meter.rate_limit AS r " \
 	"WHERE r.tenant = $1"
-
-typedef struct RememberedMatch
-{
-	const RuleSet *set;
-	uint32		hash;
-	int			length;
-	char	   *resource;
-	RuleMatch	match;
-} RememberedMatch;
 
 typedef struct RememberedTenant
 {
@@ -121,7 +105,6 @@ typedef struct Rules
 	bool		provisional;	/* not to be kept beyond a parallel query */
 	int			n_sets;
 	RuleSet   **sets;			/* the first one is of no plan */
-	RememberedMatch matches[REMEMBERED_MATCHES];
 	RememberedTenant tenants[REMEMBERED_TENANTS];
 } Rules;
 
@@ -364,6 +347,7 @@ read_rules(void)
 			break;
 	}
 
+	rule_forget_matches(NULL);
 	MemoryContextReset(rule_context);
 	old = MemoryContextSwitchTo(rule_context);
 	rules = palloc0(sizeof(Rules));
@@ -415,9 +399,7 @@ rule_tenant_set(uint32 hash, uint32 stamp, uint32 plan)
 static void
 forget_tenant(RememberedTenant *tenant)
 {
-	for (int i = 0; i < REMEMBERED_MATCHES; i++)
-		if (rules->matches[i].set == tenant->set)
-			rules->matches[i].set = NULL;
+	rule_forget_matches(tenant->set);
 	tenant->stamp = 0;
 	tenant->set = NULL;
 	if (tenant->context != NULL)
@@ -490,103 +472,6 @@ rule_is_of_plan(int32 id)
 	return false;
 }
 
-/* --- which rules hold --------------------------------------------------- */
-
-static RememberedMatch *
-remembered(const RuleSet *set, const char *resource, int length, uint32 *hash)
-{
-	*hash = hash_bytes((const unsigned char *) resource, length) ^
-		(uint32) ((uintptr_t) set >> 4);
-	return &rules->matches[*hash % REMEMBERED_MATCHES];
-}
-
-static bool
-is_any(const char *resource, int length)
-{
-	return length == 1 && *resource == '*';
-}
-
-const RuleMatch *
-rule_known_match(const RuleSet *set, const char *resource, int length)
-{
-	uint32		hash;
-	RememberedMatch *place;
-
-	if (is_any(resource, length))
-		return &set->all;
-	place = remembered(set, resource, length, &hash);
-	if (place->set == set && place->hash == hash && place->length == length &&
-		memcmp(place->resource, resource, length) == 0)
-		return &place->match;
-	return NULL;
-}
-
-/*
- * Of two rules that would limit the same thing, is the first one the one that
- * counts?  The more specific pattern wins; of the same pattern that of the
- * tenant before that of the plan before that for all.
- */
-static bool
-goes_first(const Rule *a, const Rule *b)
-{
-	if (a->specificity != b->specificity)
-		return a->specificity > b->specificity;
-	if (a->origin != b->origin)
-		return a->origin > b->origin;
-	return strcmp(a->pattern, b->pattern) < 0;
-}
-
-void
-rule_find_match(const RuleSet *set, const char *resource, int length,
-				RuleMatch *match)
-{
-	const Rule *best[2][RULE_PERS][2] = {{{NULL}}};
-
-	for (int i = 0; i < set->n; i++)
-	{
-		const Rule *rule = &set->rules[i];
-		const Rule **first = &best[rule->cost][rule->per][rule->per_user];
-
-		if (pattern_match(rule->pattern, strlen(rule->pattern), resource, length) &&
-			(*first == NULL || goes_first(rule, *first)))
-			*first = rule;
-	}
-
-	memset(match, 0, sizeof(*match));
-	for (int per_user = 0; per_user < 2; per_user++)
-	{
-		for (int cost = 0; cost < 2; cost++)
-			for (int per = 0; per < RULE_PERS; per++)
-			{
-				const Rule *rule = best[cost][per][per_user];
-
-				if (rule == NULL)
-					continue;
-				match->rules[match->n++] = rule;
-				match->windows |= rule->limit.window;
-			}
-		if (per_user == 0)
-			match->n_tenant = match->n;
-	}
-}
-
-void
-rule_remember_match(const RuleSet *set, const char *resource, int length)
-{
-	uint32		hash;
-	RememberedMatch *place = remembered(set, resource, length, &hash);
-	char	   *copy = MemoryContextAlloc(rule_context, Max(length, 1));
-
-	memcpy(copy, resource, length);
-	if (place->resource != NULL)
-		pfree(place->resource);
-	place->resource = copy;
-	place->length = length;
-	place->hash = hash;
-	place->set = set;
-	rule_find_match(set, resource, length, &place->match);
-}
-
 /* --- changes ------------------------------------------------------------ */
 
 PG_FUNCTION_INFO_V1(meter_rule_changed);
@@ -604,39 +489,4 @@ meter_rule_changed(PG_FUNCTION_ARGS)
 						"meter_rule_changed")));
 	CacheInvalidateRelcacheByRelid(RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation));
 	return PointerGetDatum(NULL);
-}
-
-PG_FUNCTION_INFO_V1(meter_resource_matches);
-
-Datum
-meter_resource_matches(PG_FUNCTION_ARGS)
-{
-	text	   *pattern;
-	const char *p;
-	int			n;
-	StringInfoData both;
-
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	pattern = PG_GETARG_TEXT_PP(0);
-	p = VARDATA_ANY(pattern);
-	n = VARSIZE_ANY_EXHDR(pattern);
-	if (n == 1 && *p == '*')
-		PG_RETURN_BOOL(true);
-	for (int i = 1; i <= 2; i++)
-	{
-		text	   *value;
-
-		if (PG_ARGISNULL(i))
-			continue;
-		value = PG_GETARG_TEXT_PP(i);
-		if (pattern_match(p, n, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)))
-			PG_RETURN_BOOL(true);
-	}
-	if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
-		PG_RETURN_BOOL(false);
-	initStringInfo(&both);
-	appendStringInfo(&both, "%s %s", text_to_cstring(PG_GETARG_TEXT_PP(3)),
-					 text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	PG_RETURN_BOOL(pattern_match(p, n, both.data, both.len));
 }

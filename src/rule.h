@@ -49,7 +49,7 @@ typedef struct Rule
 	const char *pattern;
 	const char *name;
 	const char *metric;
-	int64		since;			/* there is the rule, us since 2000-01-01 UTC */
+	int64		since;			/* it is what it is, us since 2000-01-01 UTC */
 } Rule;
 
 /* One for each unit, period and per_user. */
@@ -113,6 +113,9 @@ extern void rule_remember_match(const RuleSet *set, const char *resource,
 								int length);
 extern void rule_find_match(const RuleSet *set, const char *resource,
 							int length, RuleMatch *match);
+
+/* Of a set that will be gone, or with NULL of all. */
+extern void rule_forget_matches(const RuleSet *set);
 
 /* Is it a rule of a plan, or for all? */
 extern bool rule_is_of_plan(int32 id);

@@ -36,6 +36,7 @@ CREATE TABLE meter.rate_limit (
 			AND name ~ '^[ -~]+$' AND name ~ '[^ ]'),
 	description text,
 	created_at timestamptz NOT NULL DEFAULT now(),
+	changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	PRIMARY KEY (id),
 	UNIQUE NULLS NOT DISTINCT (tenant, plan, resource, unit, per, per_user),
 	CONSTRAINT rate_limit_tenant_or_plan_check CHECK (num_nonnulls(tenant, plan) <= 1),
@@ -71,12 +72,17 @@ COMMENT ON COLUMN meter.rate_limit.name IS
 'name of the rule in decisions and HTTP headers, at most 64 printable ASCII characters; null: made from the rule';
 COMMENT ON COLUMN meter.rate_limit.description IS 'what the rule is for, for people';
 COMMENT ON COLUMN meter.rate_limit.created_at IS 'when the rule was added';
+COMMENT ON COLUMN meter.rate_limit.changed_at IS 'when the rule was last changed';
 COMMENT ON SEQUENCE meter.rate_limit_id_seq IS 'numbers of rules';
 
 -- What was counted is kept by the number of the rule.  So numbers begin anywhere
 -- up to 2^28, and are not those of an extension that was dropped.
 SELECT pg_catalog.setval('meter.rate_limit_id_seq',
 	('x' || right(gen_random_uuid()::text, 7))::bit(28)::integer + 1, false);
+
+CREATE TRIGGER rule_row_changed
+BEFORE UPDATE ON meter.rate_limit
+FOR EACH ROW EXECUTE FUNCTION meter.row_changed();
 
 CREATE TRIGGER rule_changed
 AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON meter.rate_limit

@@ -8,6 +8,7 @@ CREATE TABLE meter.tenant (
 		CONSTRAINT tenant_plan_fkey REFERENCES meter.plan ON UPDATE CASCADE,
 	time_zone text NOT NULL DEFAULT 'UTC',
 	created_at timestamptz NOT NULL DEFAULT now(),
+	changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	PRIMARY KEY (tenant)
 );
 COMMENT ON TABLE meter.tenant IS
@@ -17,6 +18,7 @@ COMMENT ON COLUMN meter.tenant.plan IS 'the tenant''s plan, whose limits hold; n
 COMMENT ON COLUMN meter.tenant.time_zone IS
 'time zone in which the tenant''s calendar quotas begin anew, a name of pg_timezone_names';
 COMMENT ON COLUMN meter.tenant.created_at IS 'when the tenant was added';
+COMMENT ON COLUMN meter.tenant.changed_at IS 'when the row was last changed';
 
 -- A time zone shall mean the same everywhere, so what SET timezone and AT TIME
 -- ZONE take otherwise is refused: an offset, which knows no daylight saving
@@ -64,6 +66,24 @@ COMMENT ON FUNCTION meter.tenant_time_zone_check() IS
 CREATE TRIGGER tenant_time_zone_check
 BEFORE INSERT OR UPDATE OF time_zone ON meter.tenant
 FOR EACH ROW EXECUTE FUNCTION meter.tenant_time_zone_check();
+
+-- Also of meter.rate_limit: quotas have to know since when a rule is what it is
+-- for a tenant.
+CREATE FUNCTION meter.row_changed() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	NEW.changed_at := clock_timestamp();
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION meter.row_changed() IS
+'Trigger of meter.tenant and meter.rate_limit: notes in changed_at when a row was changed';
+
+CREATE TRIGGER tenant_row_changed
+BEFORE UPDATE ON meter.tenant
+FOR EACH ROW EXECUTE FUNCTION meter.row_changed();
 
 CREATE FUNCTION @extschema@.meter_tenant_changed() RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME';

@@ -93,7 +93,6 @@ typedef struct AccountTable
 	uint32_t	n_free;			/* under the lock of the free list, */
 	uint32_t	first_free;		/* as are these */
 	uint32_t	never_used;		/* blocks from here on were never used */
-	uint64_t	reserved;
 } AccountTable;
 
 /*
