@@ -33,6 +33,7 @@ OBJS = \
 	$(CORE) \
 	src/account.o \
 	src/account_file.o \
+	src/account_memory.o \
 	src/alloc.o \
 	src/amount.o \
 	src/batch.o \

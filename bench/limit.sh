@@ -35,6 +35,7 @@ spaced()
 
 many_keys="$(spaced "$many") keys"
 live_keys="$(spaced "$live") keys"
+small_label="$live_keys, small pages"
 noop_many="a function that does nothing, $many_keys"
 noop_hot="a function that does nothing, one key"
 allow_many="meter_allow(), $many_keys"
@@ -304,55 +305,27 @@ make_live()
 
 # --- huge pages -------------------------------------------------------------
 
-# Size of the pages that the server's shared memory has, in kB
-page_size()
+# Memory that kernels have in huge pages without having been told to put some
+# aside, in kB: the server's launcher joins those of the table, if they can.
+joined()
 {
-	as_user cat "/proc/$(as_user head -n 1 "$server/data/postmaster.pid")/smaps" |
-		awk '/^KernelPageSize:/ && $2 > most { most = $2 } END { print most }'
+	awk '$1 == "ShmemHugePages:" { print $2 }' /proc/meminfo
 }
 
-small_pages()
+# Wait until the launcher has seen what came into use last.
+await_joined()
 {
-	[ "$(page_size)" -eq $(($(getconf PAGESIZE) / 1024)) ]
-}
+	local before=-1
 
-huge_pages_before=
-
-give_back_pages()
-{
-	[ -n "$huge_pages_before" ] || return 0
-	sysctl -q -w "vm.nr_hugepages=$huge_pages_before"
-	huge_pages_before=
-}
-
-# Have the kernel put aside as many huge pages as the server takes, besides
-# those that others have or will get; fails if it cannot.
-reserve_pages()
-{
-	local wanted
-
-	is_root || return 1
-	wanted=$(ask "SHOW shared_memory_size_in_huge_pages")
-	[ "$wanted" -gt 0 ] || return 1
-	at_exit give_back_pages
-	huge_pages_before=$(cat /proc/sys/vm/nr_hugepages)
-	sysctl -q -w "vm.nr_hugepages=$((wanted + $(meminfo HugePages_Total) - $(free_pages)))" &&
-		[ "$(free_pages)" -ge "$wanted" ]
-}
-
-meminfo()
-{
-	awk -v name="$1:" '$1 == name { print $2 }' /proc/meminfo
-}
-
-free_pages()
-{
-	say $(($(meminfo HugePages_Free) - $(meminfo HugePages_Rsvd)))
+	while [ "$(joined)" -gt "$before" ]; do
+		before=$(joined)
+		sleep 12
+	done
 }
 
 memory_settings()
 {
-	say "meter.limit_memory = $(ask "SHOW meter.limit_memory"), huge_pages = $(ask "SHOW huge_pages"): shared memory has pages of $(page_size) kB; $(ask "SELECT blocks_used FROM meter.limit_stats") blocks in use"
+	say "meter.limit_memory = $(ask "SHOW meter.limit_memory"), huge_pages = $(ask "SHOW huge_pages"), $(($(joined) / 1024)) MB joined into huge pages; $(ask "SELECT blocks_used FROM meter.limit_stats") blocks in use"
 }
 
 # serve_live HUGE_PAGES
@@ -361,26 +334,12 @@ serve_live()
 	serve "meter.limit_memory = '${live_memory}kB'" "huge_pages = $1"
 }
 
-# The other kind of pages; sets other_label, empty if the kernel has none.  The
-# accounts are saved and read again at the restart.
-other_pages()
+# The accounts are saved and read again at the restart.
+without_huge_pages()
 {
-	other_label=
-	if ! small_pages; then
-		other_label="$live_keys, huge_pages = off"
-		serve_live off
-	elif reserve_pages; then
-		other_label="$live_keys, huge_pages = on"
-		serve_live on
-	else
-		give_back_pages
-		say "No huge pages could be reserved."
-		return
-	fi
+	serve_live off
 	say "The same again: $(memory_settings)"
-	single "$other_label" "$live"
-	serve_live try
-	give_back_pages
+	single "$small_label" "$live"
 }
 
 # --- tables of what was measured --------------------------------------------
@@ -461,6 +420,7 @@ script allow_hot "SELECT meter_allow('tenant-0');"
 sql -c "INSERT INTO meter.rate_limit (per, max, burst, name) VALUES ('minute', $per_minute, $burst, 'base')"
 make_live "$many"
 
+await_joined
 say "Several clients: $(memory_settings)"
 start_redis
 try_redis
@@ -481,16 +441,17 @@ make_live "$live"
 read -r blocks_used table_bytes < <(ask "SELECT blocks_used, bytes FROM meter.limit_stats")
 note "$memory" 1 used_bytes "$((blocks_used * 128))" table_bytes "$table_bytes" \
 	blocks_beyond "$((blocks_used - live))"
+await_joined
 say "One session: $(memory_settings)"
 single "one key" 1 "$many_keys" "$many" "$live_keys" "$live"
-other_pages
+without_huge_pages
 note "$all" 1 uncounted "$uncounted" refused "$refused" unmetered "$unmetered"
 say ""
 
 report "$clients clients, one call or UPDATE a transaction, $seconds s each: time of $per" "$per" \
 	"$noop_many" speed "$noop_many" "$allow_many" "$noop_hot" "$allow_hot" "$update" "$redis"
 report_latencies "$noop_many" "$allow_many" "$noop_hot" "$allow_hot" "$update" "$redis"
-report_single "one key" "$many_keys" "$live_keys" ${other_label:+"$other_label"}
+report_single "one key" "$many_keys" "$live_keys" "$small_label"
 report_memory
 say "Of all $(spaced "$checked") calls of meter_allow(), $(spaced "$uncounted") are not in meter.rate_limit_status."
 say ""

@@ -2,9 +2,9 @@
  * account.c
  *		The accounts of limits in the server's shared memory.
  *
- * The table is core/account.h's; here are its memory, its locks and the
- * search for room.  A call takes one lock of a partition, and under it for a
- * moment the spinlock of the free blocks.
+ * The table is core/account.h's; here are its locks and the search for room.
+ * A call takes the lock of its tenant's partition, for a rule by user that of
+ * the user's as well, and under it for a moment the spinlock of the free blocks.
  */
 #include "postgres.h"
 
@@ -20,6 +20,7 @@
 
 #include "account.h"
 #include "account_file.h"
+#include "account_memory.h"
 #include "setting.h"
 
 #define TRANCHE "meter_account"
@@ -45,19 +46,13 @@ blocks(void)
 	return account_table_blocks((Size) setting_limit_memory * 1024);
 }
 
-static Size
-table_size(void)
-{
-	return add_size(account_table_size(blocks()), ACCOUNT_BLOCK);
-}
-
 static void
 account_request(void)
 {
 	if (previous_request_hook)
 		previous_request_hook();
 	RequestAddinShmemSpace(MAXALIGN(sizeof(AccountShared)));
-	RequestAddinShmemSpace(table_size());
+	account_memory_request(account_table_size(blocks()));
 	RequestNamedLWLockTranche(TRANCHE, ACCOUNT_PARTITIONS);
 }
 
@@ -96,8 +91,7 @@ account_startup(void)
 		previous_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	account_shared = ShmemInitStruct("meter accounts", sizeof(AccountShared), &found);
-	memory = ShmemInitStruct("meter account table", table_size(), &found);
-	memory = (void *) TYPEALIGN(ACCOUNT_BLOCK, memory);
+	memory = account_memory_get(account_table_size(blocks()));
 	if (!found)
 	{
 		memset(account_shared, 0, sizeof(AccountShared));
@@ -128,6 +122,7 @@ account_startup(void)
 	{
 		on_shmem_exit(account_shutdown, (Datum) 0);
 		account_file_load();
+		account_join_pages();
 	}
 }
 
@@ -184,6 +179,32 @@ account_unlock(uint32 hash)
 	LWLockRelease(&locks[ACCOUNT_PARTITION(hash)].lock);
 }
 
+bool
+account_lock_also(uint32 held, uint32 hash)
+{
+	return ACCOUNT_PARTITION(hash) == ACCOUNT_PARTITION(held) ||
+		LWLockConditionalAcquire(&locks[ACCOUNT_PARTITION(hash)].lock, LW_EXCLUSIVE);
+}
+
+void
+account_lock_both(uint32 hash, uint32 other)
+{
+	uint32		first = Min(ACCOUNT_PARTITION(hash), ACCOUNT_PARTITION(other));
+	uint32		second = Max(ACCOUNT_PARTITION(hash), ACCOUNT_PARTITION(other));
+
+	account_lock(first, LW_EXCLUSIVE);
+	if (second != first)
+		account_lock(second, LW_EXCLUSIVE);
+}
+
+void
+account_unlock_both(uint32 hash, uint32 other)
+{
+	account_unlock(hash);
+	if (ACCOUNT_PARTITION(other) != ACCOUNT_PARTITION(hash))
+		account_unlock(other);
+}
+
 Account *
 account_make(const AccountKey *key)
 {
@@ -212,6 +233,17 @@ unmake(Account *account)
 	SpinLockAcquire(&account_shared->free_lock);
 	account_remove(account_table, account);
 	SpinLockRelease(&account_shared->free_lock);
+}
+
+void
+account_join_pages(void)
+{
+	uint32		n;
+
+	SpinLockAcquire(&account_shared->free_lock);
+	n = account_table->never_used;
+	SpinLockRelease(&account_shared->free_lock);
+	account_memory_join((char *) account_at(account_table, n) - (char *) account_table);
 }
 
 /* --- walking through all ------------------------------------------------ */

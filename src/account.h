@@ -50,6 +50,14 @@ extern uint32 account_new_stamp(void);
 extern void account_lock(uint32 hash, LWLockMode mode);
 extern void account_unlock(uint32 hash);
 
+/*
+ * Two partitions, which may be the same.  Who has one lock must not wait for
+ * another, but can try to have both; or take both at once, in order.
+ */
+extern bool account_lock_also(uint32 held, uint32 hash);
+extern void account_lock_both(uint32 hash, uint32 other);
+extern void account_unlock_both(uint32 hash, uint32 other);
+
 /* Something was taken or given back; costs a look. */
 static inline void
 account_note_change(void)
@@ -72,6 +80,12 @@ extern bool account_evict(void);
 typedef bool (*AccountVisitor) (Account *account, void *arg);
 extern void account_visit(LWLockMode mode, AccountVisitor visitor,
 						  void (*between) (void *arg), void *arg);
+
+/*
+ * Put what is in use into huge pages, as account_memory.h says.  It takes about
+ * a millisecond for two megabytes that are new.
+ */
+extern void account_join_pages(void);
 
 extern void account_forget_database(Oid database);
 

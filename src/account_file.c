@@ -20,6 +20,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "utils/backend_status.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -28,6 +29,7 @@
 #include "core/account_file.h"
 #include "core/ring.h"
 #include "queue.h"
+#include "setting.h"
 
 #define FILE_NAME QUEUE_DIRECTORY "/limits"
 #define NEW_NAME FILE_NAME ".new"
@@ -193,6 +195,31 @@ failed:
 			 errdetail("What was taken of limits is lost if the server stops.")));
 	(void) unlink(NEW_NAME);
 	return false;
+}
+
+TimestampTz
+account_file_keep(TimestampTz now, TimestampTz wake)
+{
+	static TimestampTz last = 0;
+	TimestampTz due;
+
+	if (last == 0)
+		last = now;
+	if (setting_save_interval == 0)
+		return wake;
+	due = TimestampTzPlusMilliseconds(last, setting_save_interval * INT64CONST(1000));
+	if (due <= now)
+	{
+		if (pg_atomic_read_u32(&account_shared->changed) != 0)
+		{
+			pgstat_report_activity(STATE_RUNNING, "saving what was taken of limits");
+			(void) account_file_save(false);
+			pgstat_report_activity(STATE_IDLE, NULL);
+		}
+		last = now;
+		due = TimestampTzPlusMilliseconds(last, setting_save_interval * INT64CONST(1000));
+	}
+	return Min(due, wake);
 }
 
 /* --- restoring ---------------------------------------------------------- */

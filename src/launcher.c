@@ -488,34 +488,6 @@ has_unknown_entry(void)
 
 /* --- the process -------------------------------------------------------- */
 
-/*
- * Save what was taken of limits if it is time to; returns when it is next.
- */
-static TimestampTz
-consider_saving(TimestampTz now, TimestampTz wake)
-{
-	static TimestampTz last = 0;
-	TimestampTz due;
-
-	if (last == 0)
-		last = now;
-	if (setting_save_interval == 0)
-		return wake;
-	due = TimestampTzPlusMilliseconds(last, setting_save_interval * INT64CONST(1000));
-	if (due <= now)
-	{
-		if (pg_atomic_read_u32(&account_shared->changed) != 0)
-		{
-			pgstat_report_activity(STATE_RUNNING, "saving what was taken of limits");
-			(void) account_file_save(false);
-			pgstat_report_activity(STATE_IDLE, NULL);
-		}
-		last = now;
-		due = TimestampTzPlusMilliseconds(last, setting_save_interval * INT64CONST(1000));
-	}
-	return Min(due, wake);
-}
-
 static void
 launcher_gone(int code, Datum arg)
 {
@@ -553,7 +525,7 @@ meter_launcher_main(Datum arg)
 		if (RecoveryInProgress())
 		{
 			/* looks for the end of it */
-			wake = consider_saving(now, TimestampTzPlusMilliseconds(now, SCAN_PAUSE));
+			wake = account_file_keep(now, TimestampTzPlusMilliseconds(now, SCAN_PAUSE));
 			goto sleep;
 		}
 		if (has_unknown_entry())
@@ -566,8 +538,9 @@ meter_launcher_main(Datum arg)
 			last_scan = now;
 			next_scan = TimestampTzPlusMilliseconds(now, SCAN_INTERVAL);
 		}
-		wake = consider_saving(now, consider_databases(now, next_scan));
+		wake = account_file_keep(now, consider_databases(now, next_scan));
 sleep:
+		account_join_pages();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wake)),
 						 wait_event);

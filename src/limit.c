@@ -2,10 +2,10 @@
  * limit.c
  *		Deciding whether a call may go through.
  *
- * A call is decided under the lock of one partition of accounts: the buckets
- * of all rules that hold for it, those of its tenant and those of its user,
- * are there, so that all of them are charged or none.  Nothing that can fail,
- * wait or read a table is done meanwhile.  If something has to be found out
+ * A call is decided under the locks of its tenant's account and, for rules by
+ * user, its user's: all buckets of rules that hold for it are there, so that
+ * all of them are charged or none.  Nothing that can fail, wait or read a table
+ * is done meanwhile.  If something has to be found out
  * first, as of a tenant that is seen for the first time, the lock is given
  * back, it is found out, and the decision is tried again.
  *
@@ -57,6 +57,7 @@ typedef enum Outcome
 	NEEDS_RULES,
 	NEEDS_MATCH,
 	NEEDS_SEED,
+	NEEDS_USER,
 	NEEDS_ROOM
 } Outcome;
 
@@ -66,6 +67,10 @@ typedef struct Decision
 	const LimitCall *call;
 	SharedDatabase *database;
 	AccountKey	key;			/* of the tenant */
+	uint32		user_hash;
+	bool		has_user_hash;
+	bool		user_locked;	/* the lock of the user's account is held, too */
+	bool		lock_user;		/* and is to be from the beginning */
 	const char *resource;
 	int			resource_length;
 	TenantFacts facts;
@@ -172,6 +177,26 @@ act(const LimitCall *call, AccountBucket **buckets, BucketUse *uses, int n,
 }
 
 /*
+ * Only tried, as the tenant's lock is held: if somebody has it, both are taken
+ * at the next try.
+ */
+static bool
+lock_user(Decision *decision)
+{
+	text	   *user = decision->call->user;
+
+	if (!decision->has_user_hash)
+		decision->user_hash =
+			account_user_hash(account_hash(VARDATA_ANY(user), VARSIZE_ANY_EXHDR(user)),
+							  decision->key.hash);
+	decision->has_user_hash = true;
+	account_prefetch_list(account_table, decision->user_hash);
+	if (!decision->user_locked)
+		decision->user_locked = account_lock_also(decision->key.hash, decision->user_hash);
+	return decision->user_locked;
+}
+
+/*
  * The account of the call's user; NULL if there is no room for one.
  */
 static Account *
@@ -184,8 +209,7 @@ user_account(Decision *decision, Account *tenant)
 	key.tenant = account_number(account_table, tenant);
 	key.name = VARDATA_ANY(user);
 	key.length = VARSIZE_ANY_EXHDR(user);
-	key.hash = account_user_hash(account_hash(key.name, key.length),
-								 decision->key.hash);
+	key.hash = decision->user_hash;
 	account = account_find(account_table, &key);
 	return account != NULL ? account : account_make(&key);
 }
@@ -316,6 +340,8 @@ decide_locked(Decision *decision, LimitResult *result)
 			if (call->user == NULL ||
 				(call->action == LIMIT_TAKE && !look_at_all(uses, n)))
 				break;
+			if (!lock_user(decision))
+				return NEEDS_USER;
 			user = user_account(decision, tenant);
 		}
 		if (i >= match->n_tenant)
@@ -393,6 +419,29 @@ read_own_rules(Decision *decision)
 }
 
 /*
+ * Try once, with the locks that it takes.
+ */
+static Outcome
+decide(Decision *decision, LimitResult *result)
+{
+	Outcome		outcome;
+
+	account_prefetch(account_table, decision->key.hash);
+	result->clock = account_clock();
+	decision->user_locked = decision->lock_user;
+	if (decision->lock_user)
+		account_lock_both(decision->key.hash, decision->user_hash);
+	else
+		account_lock(decision->key.hash, LW_EXCLUSIVE);
+	outcome = decide_locked(decision, result);
+	if (decision->user_locked)
+		account_unlock_both(decision->key.hash, decision->user_hash);
+	else
+		account_unlock(decision->key.hash);
+	return outcome;
+}
+
+/*
  * Why a call was refused, by the rule that refuses it for longest.
  */
 static LimitReason
@@ -446,6 +495,7 @@ limit_run(const LimitCall *call, LimitResult *result)
 	decision.key.length = VARSIZE_ANY_EXHDR(call->tenant);
 	decision.resource = VARDATA_ANY(call->resource);
 	decision.resource_length = VARSIZE_ANY_EXHDR(call->resource);
+	decision.has_user_hash = decision.lock_user = false;
 	decision.has_facts = false;
 	decision.reads = 0;
 	decision.no_room = false;
@@ -458,11 +508,7 @@ limit_run(const LimitCall *call, LimitResult *result)
 	{
 		if (rounds++ < MAX_ROUNDS && rule_refresh())
 			decision.own_match = NULL;
-		account_prefetch(account_table, decision.key.hash);
-		result->clock = account_clock();
-		account_lock(decision.key.hash, LW_EXCLUSIVE);
-		outcome = decide_locked(&decision, result);
-		account_unlock(decision.key.hash);
+		outcome = decide(&decision, result);
 		if (outcome == DECIDED)
 			break;
 
@@ -481,6 +527,8 @@ limit_run(const LimitCall *call, LimitResult *result)
 								decision.resource_length);
 		else if (outcome == NEEDS_SEED)
 			quota_read(&decision.seed, call->tenant, call->user);
+		else if (outcome == NEEDS_USER)
+			decision.lock_user = true;
 		else if (decision.no_room)
 		{
 			decide_full(result);

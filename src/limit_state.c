@@ -79,7 +79,9 @@ copy_account(Account *account, void *arg)
 		if (is_user)
 			row->user_length = account_name(account_table, account, row->user);
 		row->hash = tenant->hash;
-		row->known = tenant_kept(state->database, tenant, &row->facts);
+
+		/* a tenant's name can be read with the lock of its user, no more */
+		row->known = !is_user && tenant_kept(state->database, tenant, &row->facts);
 		row->bucket = *bucket;
 	}
 	return false;
@@ -92,16 +94,30 @@ copy_account(Account *account, void *arg)
 static void
 find_facts(State *state, StateRow *row)
 {
-	if (row->known)
-		return;
-	if (state->read != NULL && state->read->tenant_length == row->tenant_length &&
-		memcmp(state->read->tenant, row->tenant, row->tenant_length) == 0)
-		row->facts = state->read->facts;
-	else
-		tenant_read(state->database,
-					cstring_to_text_with_len(row->tenant, row->tenant_length),
-					&row->facts);
+	if (!row->known)
+	{
+		if (state->read != NULL && state->read->tenant_length == row->tenant_length &&
+			memcmp(state->read->tenant, row->tenant, row->tenant_length) == 0)
+			row->facts = state->read->facts;
+		else
+			tenant_look(state->database,
+						cstring_to_text_with_len(row->tenant, row->tenant_length),
+						row->hash, &row->facts);
+	}
 	state->read = row;
+}
+
+static int
+compare_tenants(const void *a, const void *b)
+{
+	const StateRow *row = a;
+	const StateRow *other = b;
+
+	if (row->hash != other->hash)
+		return row->hash < other->hash ? -1 : 1;
+	if (row->tenant_length != other->tenant_length)
+		return row->tenant_length - other->tenant_length;
+	return memcmp(row->tenant, other->tenant, row->tenant_length);
 }
 
 /*
@@ -171,6 +187,7 @@ return_rows(State *state)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->context);
 
+	qsort(state->rows, state->n, sizeof(StateRow), compare_tenants);
 	for (int i = 0; i < state->n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -169,6 +169,29 @@ tenant_kept(SharedDatabase *database, const Account *account,
 	return true;
 }
 
+/*
+ * From its account if they are there, and without keeping them otherwise.
+ */
+void
+tenant_look(SharedDatabase *database, text *tenant, uint32 hash,
+			TenantFacts *facts)
+{
+	AccountKey	key = {0};
+	Account    *account;
+	bool		known;
+
+	key.hash = hash;
+	key.database = database->oid;
+	key.name = VARDATA_ANY(tenant);
+	key.length = VARSIZE_ANY_EXHDR(tenant);
+	account_lock(hash, LW_SHARED);
+	account = account_find(account_table, &key);
+	known = account != NULL && tenant_kept(database, account, facts);
+	account_unlock(hash);
+	if (!known)
+		tenant_read(database, tenant, facts);
+}
+
 /* --- changes ------------------------------------------------------------ */
 
 static void

@@ -43,6 +43,10 @@ extern void tenant_keep(SharedDatabase *database, Account *account,
 extern bool tenant_kept(SharedDatabase *database, const Account *account,
 						TenantFacts *facts);
 
+/* Without a lock: from the account, or else from the tables. */
+extern void tenant_look(SharedDatabase *database, text *tenant, uint32 hash,
+						TenantFacts *facts);
+
 /* Minutes since 2000-01-01 UTC, rounded down. */
 static inline uint32
 tenant_minutes(TimestampTz at)

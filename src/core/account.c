@@ -232,7 +232,7 @@ account_insert(AccountTable *table, const AccountKey *key)
 	{
 		account->flags = ACCOUNT_USER;
 		account->tenant = key->tenant;
-		account_at(table, key->tenant)->tenant++;
+		__atomic_fetch_add(&account_at(table, key->tenant)->tenant, 1, __ATOMIC_RELAXED);
 	}
 	account->next = *list;
 	*list = number;
@@ -250,7 +250,7 @@ account_remove(AccountTable *table, Account *account)
 		link = &account_at(table, *link)->next;
 	*link = account->next;
 	if (is_user(account))
-		account_at(table, account->tenant)->tenant--;
+		__atomic_fetch_sub(&account_at(table, account->tenant)->tenant, 1, __ATOMIC_RELAXED);
 	while (more != 0)
 	{
 		uint32_t	next = more_at(table, more)->next;
@@ -347,7 +347,9 @@ account_is_idle(AccountTable *table, Account *account, uint32_t now)
 {
 	AccountBucket *bucket = NULL;
 
-	if (!is_user(account) && account->tenant != 0)
+	/* it may shrink meanwhile, see account_remove() */
+	if (!is_user(account) &&
+		__atomic_load_n(&account->tenant, __ATOMIC_RELAXED) != 0)
 		return false;
 	while ((bucket = account_next_bucket(table, account, bucket)) != NULL)
 		if (bucket->full_at == ACCOUNT_NEVER || bucket->full_at > now)

@@ -12,10 +12,13 @@
  * An account whose buckets are full says no more than one that is not there,
  * so its blocks may be taken for another.  A bucket knows when that will be.
  *
- * The table takes no locks.  It is divided into partitions by the hash, and a
- * user's account is in the partition of its tenant: who reads or writes an
- * account, or the list it is found by, holds the lock of its partition.  The
- * list of free blocks has a lock of its own, which is taken last.
+ * The table takes no locks.  It is divided into partitions by the hash: who
+ * reads or writes an account, or the list it is found by, holds the lock of its
+ * partition.  A tenant's users are spread over all of them, so that millions of
+ * them are found as fast as one; who adds a user holds the lock of its tenant's
+ * partition besides.  As long as a tenant has users its account stays, so that
+ * the name in it can be read with the lock of a user's.  The list of free blocks
+ * has a lock of its own, which is taken last.
  */
 #ifndef METER_CORE_ACCOUNT_H
 #define METER_CORE_ACCOUNT_H
@@ -58,7 +61,9 @@ typedef struct Account
 	uint32_t	next;			/* in the list of those with such a hash */
 	uint32_t	database;		/* 0: the block is not an account */
 	uint32_t	tenant;			/* of a user: the tenant's account; of a
-								 * tenant: number of its users' accounts */
+								 * tenant: number of its users' accounts,
+								 * which grows with the lock of its partition
+								 * only, but shrinks without */
 	uint32_t	plan;			/* what was found out about a tenant */
 	uint32_t	generation;		/* of what it was found out from */
 	uint32_t	stamp;			/* differs each time; 0: nothing is known */
@@ -103,13 +108,17 @@ extern size_t account_table_size(uint32_t n_blocks);
 extern uint32_t account_table_blocks(size_t size);
 extern AccountTable *account_table_init(void *memory, uint32_t n_blocks);
 
-/* The partition of a hash, and a hash in the partition of a tenant's. */
 #define ACCOUNT_PARTITION(hash) ((hash) & (ACCOUNT_PARTITIONS - 1))
 
+/*
+ * Users of many tenants may have the same name.
+ */
 static inline uint32_t
 account_user_hash(uint32_t user, uint32_t tenant)
 {
-	return (user & ~(uint32_t) (ACCOUNT_PARTITIONS - 1)) | ACCOUNT_PARTITION(tenant);
+	uint32_t	mixed = tenant * UINT32_C(0x9E3779B1);
+
+	return user ^ (mixed >> 15 | mixed << 17);
 }
 
 /* The lists and then the blocks follow the header. */
@@ -165,9 +174,10 @@ extern bool account_is_idle(AccountTable *table, Account *account,
 							uint32_t now);
 
 /*
- * With the partition's lock and that of the free list, which is held no longer
- * than it takes to move a few blocks.  NULL if there are no free blocks; then
- * nothing has changed.  account_remove() is not for tenants with users.
+ * With the partition's lock, to insert a user also that of its tenant's, and
+ * that of the free list, which is held no longer than it takes to move a few
+ * blocks.  NULL if there are no free blocks; then nothing has changed.
+ * account_remove() is not for tenants with users.
  */
 extern Account *account_insert(AccountTable *table, const AccountKey *key);
 extern AccountBucket *account_add_bucket(AccountTable *table,

@@ -292,6 +292,24 @@ same_rows(
 		WHERE tenant = 'multi' AND user_id IS NULL AND unit = 'cost' AND per = 'month'},
 	'SELECT trim_scale(sum(n) * 0.37) FROM admitted', 'and others are charged as ever');
 
+# Calls of many tenants' users, who have locks of their own, in all orders. What
+# users may have is less than their tenants may.
+ask(q{INSERT INTO meter.rate_limit (resource, per, max, burst, per_user) VALUES
+	('crossed', 'day', 0, 12, true), ('crossed', 'day', 0, 40, false)});
+my @crossed = at_once(\@pool, q{
+	WITH c AS MATERIALIZED (
+		SELECT 'c' || t AS tenant, 'u' || u AS user_id
+		FROM generate_series(1, 50) AS t, generate_series(1, 3) AS u, generate_series(1, 16)
+		ORDER BY random())
+	SELECT count(*) FILTER (WHERE meter_allow(tenant, 'crossed', 1, user_id)) FROM c});
+is(sum(@crossed), 50 * 3 * 12, 'of all users of many tenants, each has his calls');
+same_rows(q{SELECT count(*), count(DISTINCT tenant), min(used), max(used)
+		FROM meter.rate_limit_status WHERE resource = 'crossed' AND user_id IS NOT NULL},
+	'SELECT 150, 50, 12, 12', 'and no more');
+same_rows(q{SELECT count(*), min(used), max(used)
+		FROM meter.rate_limit_status WHERE resource = 'crossed' AND user_id IS NULL},
+	'SELECT 50, 36, 36', 'which their tenants have as well');
+
 # --- what rolls back, and what is given back ---------------------------------
 
 ask(q{

@@ -113,11 +113,6 @@ check_account(ModelAccount *a)
 
 		assert_int_equal(account->flags, ACCOUNT_USER);
 		assert_int_equal(account->tenant, tenant->number);
-
-		/* The lock of the one is that of the other. */
-		assert_int_equal(account->hash % ACCOUNT_PARTITIONS,
-						 account_at(model.table, tenant->number)->hash %
-						 ACCOUNT_PARTITIONS);
 	}
 	assert_int_equal(account->plan, 0);
 	assert_int_equal(account->stamp, 0);
@@ -536,6 +531,64 @@ test_idle(void **state)
 	free(model.table);
 }
 
+/* ---- Hashes of users ---- */
+
+/*
+ * The lists and partitions of many hashes are as many as those of random
+ * numbers: 8192 balls into 8192 lists leave e^-1 of them empty, and the fullest
+ * one hardly ever has more than 12.
+ */
+static void
+check_spread(const uint32_t *hashes, int n)
+{
+	static int	lists[8192];
+	int			partitions[ACCOUNT_PARTITIONS] = {0};
+	int			empty = 0;
+
+	assert_int_equal(n, COUNT(lists));
+	memset(lists, 0, sizeof(lists));
+	for (int i = 0; i < n; i++)
+	{
+		lists[hashes[i] & (COUNT(lists) - 1)]++;
+		partitions[ACCOUNT_PARTITION(hashes[i])]++;
+	}
+	for (size_t i = 0; i < COUNT(lists); i++)
+	{
+		empty += lists[i] == 0;
+		assert_true(lists[i] <= 12);
+	}
+	assert_true(empty > n * 0.34 && empty < n * 0.40);
+	for (int i = 0; i < ACCOUNT_PARTITIONS; i++)
+		assert_true(partitions[i] > 64 / 2 && partitions[i] < 64 * 2);
+}
+
+/*
+ * Also users of one tenant, and those of one name: none has a list for itself,
+ * and no partition has them all.
+ */
+static void
+test_user_hashes(void **state)
+{
+	static uint32_t hashes[8192];
+	const int	n = COUNT(hashes);
+
+	for (int i = 0; i < n; i++)
+		hashes[i] = account_user_hash((uint32_t) next_random(), 12345);
+	check_spread(hashes, n);
+	for (int i = 0; i < n; i++)
+		hashes[i] = account_user_hash(12345, (uint32_t) next_random());
+	check_spread(hashes, n);
+
+	/* not even a tenant and a user of the same name are together */
+	for (int i = 0; i < n; i++)
+	{
+		uint32_t	hash = (uint32_t) next_random();
+
+		hashes[i] = account_user_hash(hash, hash);
+	}
+	check_spread(hashes, n);
+}
+
 /* ---- Sizes ---- */
 
 static void
@@ -697,6 +750,7 @@ main(void)
 		ACCOUNT_TEST(test_same_names),
 		ACCOUNT_TEST(test_last_block),
 		ACCOUNT_TEST(test_idle),
+		ACCOUNT_TEST(test_user_hashes),
 		ACCOUNT_TEST(test_size),
 		ACCOUNT_TEST(test_layout),
 		ACCOUNT_TEST(test_large),
