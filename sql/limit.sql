@@ -374,6 +374,20 @@ UPDATE meter.rate_limit SET per = 'month', kind = 'window', max = 10, burst = NU
 SELECT quota_limit, quota_remaining FROM checked('change', cost => 0);
 UPDATE meter.rate_limit SET kind = 'bucket', max = 0, burst = 10;
 SELECT "limit", remaining FROM checked('change', cost => 0);
+-- a window has been used as much as it was, also if that is more than a lower limit; 80 of 50 are 160 %, of 90 88.9 %
+INSERT INTO meter.tenant (tenant, time_zone) VALUES ('lowered', :'zone');
+INSERT INTO meter.rate_limit (tenant, per, max, kind) VALUES ('lowered', 'month', 100, 'window');
+SELECT count(*) FILTER (WHERE meter_allow('lowered')) FROM generate_series(1, 80);
+UPDATE meter.rate_limit SET max = 50 WHERE tenant = 'lowered';
+SELECT allowed, reason, quota_limit, quota_remaining, warning FROM checked('lowered');
+SELECT field, value FROM headers('lowered') WHERE field ~ '^X-Quota-(Limit|Remaining)';
+SELECT "limit", used, remaining, percent FROM status WHERE tenant = 'lowered';
+SELECT meter_refund('lowered');
+SELECT allowed, reason, quota_limit, quota_remaining, warning FROM checked('lowered');
+UPDATE meter.rate_limit SET max = 90 WHERE tenant = 'lowered';
+SELECT allowed, reason, quota_limit, quota_remaining, warning FROM checked('lowered');
+SELECT "limit", used, remaining, percent FROM status WHERE tenant = 'lowered';
+DELETE FROM meter.rate_limit WHERE tenant = 'lowered';
 -- in the transaction that makes them, and not if it fails
 BEGIN;
 UPDATE meter.rate_limit SET burst = 20;

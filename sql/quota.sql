@@ -218,6 +218,10 @@ SELECT * FROM checked('over');
 SELECT * FROM checked('beyond');
 SELECT * FROM checked('beyond', cost => 1);
 SELECT tenant, used, remaining, used_percent, allowed, refused FROM meter.rate_limit_status WHERE tenant IN ('over', 'beyond') ORDER BY tenant;
+-- it stays used when the limit is raised
+UPDATE meter.rate_limit SET max = 10 WHERE tenant = 'over';
+SELECT * FROM checked('over');
+UPDATE meter.rate_limit SET max = 5 WHERE tenant = 'over';
 -- set back, and that holds
 SELECT meter_reset_limit('over');
 SELECT * FROM checked('over', cost => 1);

@@ -25,11 +25,15 @@ scale_of(const BucketLimit *limit)
 	return limit->window ? 1 : limit->period;
 }
 
-/* The most that can be used.  What is above it is forgotten. */
+/*
+ * The most that can be used.  What is above it is forgotten.  A token bucket
+ * would be long in paying that off, and a window ends when it ends: it keeps
+ * what was used before its limit was lowered, for when that is raised again.
+ */
 static inline BucketAmount
 most_of(const BucketLimit *limit)
 {
-	return limit->unlimited ? BUCKET_MAX_AMOUNT : limit->capacity;
+	return limit->unlimited || limit->window ? BUCKET_MAX_AMOUNT : limit->capacity;
 }
 
 /*
@@ -91,8 +95,8 @@ bucket_admits(const Bucket *bucket, const BucketLimit *limit,
 }
 
 /*
- * An amount that was not admitted takes what there is: a debt above the
- * capacity would refuse all calls for longer than the limit says.
+ * An amount that was not admitted takes what there is of a token bucket: a debt
+ * above the capacity would refuse all calls for longer than the limit says.
  */
 void
 bucket_take(Bucket *bucket, const BucketLimit *limit, BucketAmount amount)

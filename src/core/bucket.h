@@ -23,6 +23,8 @@
  *
  * A calendar window keeps what was used of it, and when it ends.  It moves
  * forward only: a clock that steps back and forth finds the same window again.
+ * What was used of it can be more than its capacity, as after that was lowered,
+ * and is at most BUCKET_MAX_AMOUNT.
  */
 #ifndef METER_CORE_BUCKET_H
 #define METER_CORE_BUCKET_H
@@ -74,8 +76,8 @@ typedef struct BucketUse
 /*
  * Bring a bucket up to now, for a token bucket; or, for a window, begin a new
  * one that ends at window_end if the last one has ended.  A now before the
- * bucket's time changes nothing.  Also takes off what is above the capacity,
- * as after a limit was lowered.
+ * bucket's time changes nothing.  Also takes off what is above the capacity
+ * of a token bucket, as after a limit was lowered.
  */
 extern void bucket_advance(Bucket *bucket, const BucketLimit *limit,
 						   int64_t now, int64_t window_end);
@@ -93,8 +95,8 @@ extern void bucket_give(Bucket *bucket, const BucketLimit *limit,
 						BucketAmount amount);
 
 /*
- * Set what is used of it: of a token bucket or of a window, at most its
- * capacity unless it is unlimited.
+ * Set what is used of it: of a token bucket at most its capacity unless it is
+ * unlimited, of a window at most BUCKET_MAX_AMOUNT.
  */
 extern void bucket_set_used(Bucket *bucket, const BucketLimit *limit,
 							BucketAmount used);

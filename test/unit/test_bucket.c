@@ -100,9 +100,14 @@ test_unlimited(void **state)
 	limit.unlimited = window.unlimited = false;
 	assert_false(hit(&bucket, &limit, START));
 	assert_amount(bucket_used(&bucket, &limit), units(5));
-	assert_false(call(&month, &window, units(1), START, START + DAY));
-	assert_amount(bucket_used(&month, &window), units(5));
 	assert_true(hit(&bucket, &limit, START + SECOND));
+
+	/* But a window has been used as much as it has. */
+	assert_false(call(&month, &window, units(1), START, START + DAY));
+	assert_amount(bucket_used(&month, &window), BUCKET_MAX_AMOUNT);
+	assert_amount(bucket_remaining(&month, &window), 0);
+	assert_int_equal(bucket_retry_after(&month, &window, units(1), START), DAY);
+	assert_true(call(&month, &window, units(1), START + DAY, START + 2 * DAY));
 }
 
 /* ---- What went wrong elsewhere ---- */
@@ -421,9 +426,32 @@ test_window_changed_max(void **state)
 	assert_amount(bucket_remaining(&bucket, &limit), 0);
 	assert_int_equal(bucket_retry_after(&bucket, &limit, 1, START + 1),
 					 DAY - 1);
-	limit = calendar(60);
+	assert_false(call(&bucket, &limit, 0, START + 1, START + DAY));
+	assert_amount(bucket_used(&bucket, &limit), units(80));
+
+	/* What was above the lower one is not forgotten, ... */
+	limit = calendar(90);
 	bucket_advance(&bucket, &limit, START + 2, START + DAY);
 	assert_amount(bucket_remaining(&bucket, &limit), units(10));
+
+	/* ... nor does giving it back make room below it. */
+	limit = calendar(50);
+	bucket_advance(&bucket, &limit, START + 3, START + DAY);
+	bucket_give(&bucket, &limit, units(20));
+	assert_amount(bucket_remaining(&bucket, &limit), 0);
+	assert_false(call(&bucket, &limit, 1, START + 3, START + DAY));
+	bucket_give(&bucket, &limit, units(20));
+	assert_amount(bucket_remaining(&bucket, &limit), units(10));
+	assert_true(call(&bucket, &limit, units(10), START + 3, START + DAY));
+	assert_false(call(&bucket, &limit, 1, START + 3, START + DAY));
+
+	/* The same of what is found to have been used of it before. */
+	bucket_set_used(&bucket, &limit, units(95));
+	assert_amount(bucket_remaining(&bucket, &limit), 0);
+	assert_int_equal(bucket_reset_after(&bucket, &limit, START + 3), DAY - 3);
+	limit = calendar(100);
+	bucket_advance(&bucket, &limit, START + 4, START + DAY);
+	assert_amount(bucket_remaining(&bucket, &limit), units(5));
 
 	limit = calendar(0);
 	assert_false(call(&bucket, &limit, 1, START + DAY, START + 2 * DAY));

@@ -668,6 +668,7 @@ test_i12_extremes(void **state)
 					.max = amounts[m],.capacity = amounts[c],
 					.period = periods[p / 2],.window = p % 2
 				};
+				const BucketAmount most = p % 2 ? BUCKET_MAX_AMOUNT : amounts[c];
 
 				for (size_t k = 0; k < COUNT(costs); k++)
 				{
@@ -677,19 +678,21 @@ test_i12_extremes(void **state)
 									 costs[k] <= amounts[c]);
 					bucket_set_used(&bucket, &limit, costs[k]);
 					assert_amount(bucket_used(&bucket, &limit),
+								  costs[k] < most ? costs[k] : most);
+					assert_amount(bucket_remaining(&bucket, &limit),
 								  costs[k] < amounts[c] ?
-								  costs[k] : amounts[c]);
+								  amounts[c] - costs[k] : 0);
 					assert_true(bucket_retry_after(&bucket, &limit, costs[k],
 												   0) >= BUCKET_NEVER);
 					assert_true(bucket_reset_after(&bucket, &limit, 0) >=
 								BUCKET_NEVER);
 					bucket_take(&bucket, &limit, costs[k]);
 					bucket_take(&bucket, &limit, BUCKET_MAX_AMOUNT);
+					assert_amount(bucket_used(&bucket, &limit), most);
 					assert_amount(bucket_remaining(&bucket, &limit), 0);
 					bucket_give(&bucket, &limit, costs[k]);
-					assert_amount(bucket_remaining(&bucket, &limit),
-								  costs[k] < amounts[c] ?
-								  costs[k] : amounts[c]);
+					assert_amount(bucket_used(&bucket, &limit),
+								  costs[k] < most ? most - costs[k] : 0);
 					bucket_advance(&bucket, &limit, INT64_MAX - 1, INT64_MAX);
 					bucket_set_used(&bucket, &limit, -HIGHEST - 1);
 					assert_true(bucket_is_full(&bucket, &limit));

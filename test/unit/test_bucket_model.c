@@ -103,12 +103,20 @@ model_set_limit(Model *model, const BucketLimit *limit)
 	}
 }
 
+/* What can be used at most: a token bucket that is limited can be empty. */
+static BucketAmount
+model_most(const Model *model)
+{
+	if (model->limit.unlimited || model->limit.window)
+		return BUCKET_MAX_AMOUNT;
+	return model->limit.capacity;
+}
+
 static void
 model_advance(Model *model, int64_t now, int64_t window_end)
 {
 	const BucketLimit *limit = &model->limit;
-	const Mixed most = whole(limit->unlimited ? BUCKET_MAX_AMOUNT :
-							 limit->capacity);
+	const Mixed most = whole(model_most(model));
 
 	if (now >= model->time && limit->window)
 	{
@@ -147,10 +155,8 @@ model_admits(const Model *model, BucketAmount amount)
 static void
 model_take(Model *model, BucketAmount amount)
 {
-	BucketAmount most = model->limit.capacity;
+	BucketAmount most = model_most(model);
 
-	if (model->limit.unlimited)
-		most = BUCKET_MAX_AMOUNT;
 	if (amount > most || model->used.whole + amount >= most)
 		model->used = whole(most);
 	else
@@ -184,9 +190,13 @@ model_change_period(Model *model, int64_t period)
 static BucketAmount
 model_remaining(const Model *model)
 {
+	const Mixed capacity = whole(model->limit.capacity);
+
 	if (model->limit.unlimited)
-		return model->limit.capacity;
-	return model->limit.capacity - model->used.whole - (model->used.part > 0);
+		return capacity.whole;
+	if (is_less(capacity, model->used))
+		return 0;
+	return capacity.whole - model->used.whole - (model->used.part > 0);
 }
 
 /* Until so much is refilled: the longest time in which it is not, and one. */
