@@ -132,6 +132,10 @@ SELECT d.allowed, d.reason, d.retry_after BETWEEN '0' AND '1 s' AS retry_after,
 	d.reset_at - clock_timestamp() BETWEEN '50 s' AND '60 s' AS reset_at
 FROM meter_check('refill', 'b', 0) AS d;
 SELECT substring(outcome($$SELECT meter_require('refill', 'b', 0)$$) FROM 'Retry.*');
+-- until it is full again, it takes longer than the calendar goes: 3558398 months of 30 days
+INSERT INTO meter.rate_limit (tenant, unit, per, max, burst) VALUES ('patient', 'cost', 'month', 1, 1000000000000000);
+SELECT allowed, remaining, reset_at FROM meter_check('patient', cost => 3558398);
+SELECT reset_at FROM meter.rate_limit_status WHERE tenant = 'patient';
 TRUNCATE meter.rate_limit;
 
 -- which rules hold: of the same unit, time and per_user the most specific pattern

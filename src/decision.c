@@ -125,13 +125,16 @@ decide(FunctionCallInfo fcinfo, LimitCall *call, LimitResult *result)
 
 /*
  * How long until the call would be let through by all; BUCKET_NEVER if it
- * never will.
+ * never will.  Of memory that is full nobody knows when there will be room; it
+ * is looked through once a second, so that it is no use to come back earlier.
  */
 static int64
 retry_after(const LimitResult *result)
 {
 	int64		longest = 0;
 
+	if (result->reason == LIMIT_FULL)
+		return USECS_PER_SEC;
 	for (int i = 0; i < result->n; i++)
 	{
 		const LimitHit *hit = &result->hits[i];
@@ -213,12 +216,11 @@ period_of(const Rule *rule)
 static TimestampTz
 reset_at(const LimitHit *hit, const LimitResult *result)
 {
-	int64		wait;
-
 	if (hit->rule->limit.window)
 		return hit->bucket.time;
-	wait = bucket_reset_after(&hit->bucket, &hit->rule->limit, result->clock);
-	return wait == BUCKET_NEVER ? DT_NOEND : GetCurrentTimestamp() + wait;
+	return limit_time_after(GetCurrentTimestamp(),
+							bucket_reset_after(&hit->bucket, &hit->rule->limit,
+											   result->clock));
 }
 
 static void
@@ -290,7 +292,7 @@ form_decision(FunctionCallInfo fcinfo, const LimitResult *result)
 		if (warning > 0)
 			set(values, nulls, DECISION_WARNING, Int32GetDatum(warning));
 	}
-	if (!result->allowed && result->n > 0)
+	if (!result->allowed)
 	{
 		wait = retry_after(result);
 		if (wait != BUCKET_NEVER)
@@ -339,24 +341,23 @@ throw(const LimitCall *call, const LimitResult *result)
 	const LimitHit *rate = tightest(result, false);
 	const LimitHit *quota = tightest(result, true);
 	const LimitHit *hit = quota != NULL && !quota->admitted ? quota : rate;
-	int64		wait = result->n > 0 ? retry_after(result) : BUCKET_NEVER;
-	int64		seconds = (wait + USECS_PER_SEC - 1) / USECS_PER_SEC;
+	int64		wait = retry_after(result);
+	int64		seconds = Max(wait / USECS_PER_SEC + (wait % USECS_PER_SEC > 0), 1);
 	char	   *tenant = text_to_cstring(call->tenant);
 
-	if (result->reason == LIMIT_FULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_TOO_MANY_REQUESTS),
-				 errmsg("calls of \"%s\" cannot be counted now", tenant),
-				 errhint("Retry later.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_TOO_MANY_REQUESTS),
+			 result->reason == LIMIT_FULL ?
+			 errmsg("calls of \"%s\" cannot be counted now", tenant) :
 			 hit != NULL && hit->rule->limit.window ?
 			 errmsg("quota exceeded for \"%s\"", tenant) :
 			 errmsg("rate limit exceeded for \"%s\"", tenant),
 			 hit != NULL ? errdetail("The limit is \"%s\".", hit->rule->name) : 0,
 			 wait == BUCKET_NEVER ?
 			 errhint("This call will not be let through at any time.") :
-			 errhint("Retry after " INT64_FORMAT " seconds.", Max(seconds, 1))));
+			 errhint_plural("Retry after " INT64_FORMAT " second.",
+							"Retry after " INT64_FORMAT " seconds.",
+							(unsigned long) seconds, seconds)));
 }
 
 PG_FUNCTION_INFO_V1(meter_require);

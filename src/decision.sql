@@ -25,7 +25,7 @@ COMMENT ON COLUMN meter.decision."limit" IS 'how much is admitted at once, when 
 COMMENT ON COLUMN meter.decision.remaining IS 'how much would be admitted now, after this call';
 COMMENT ON COLUMN meter.decision.reset_at IS 'when all of the limit will be there again, if nothing is taken';
 COMMENT ON COLUMN meter.decision.retry_after IS
-'after which time the call would be admitted, if nothing else is taken; null: it is admitted, or never will be';
+'after which time the call would be admitted, if nothing else is taken; one second if there was no room to count it; null: it is admitted, or never will be';
 COMMENT ON COLUMN meter.decision.quota_limit IS 'how much is admitted in the calendar window; null: any amount';
 COMMENT ON COLUMN meter.decision.quota_remaining IS 'how much is left of it, after this call';
 COMMENT ON COLUMN meter.decision.quota_reset IS 'when the window ends and the quota begins anew';

@@ -71,4 +71,14 @@ extern void limit_begin(LimitCall *call);
 
 extern void limit_run(const LimitCall *call, LimitResult *result);
 
+/*
+ * The time when a wait is over: infinity if it never is, or after all that the
+ * calendar knows.
+ */
+static inline TimestampTz
+limit_time_after(TimestampTz now, int64 wait)
+{
+	return wait == BUCKET_NEVER || wait >= END_TIMESTAMP - now ? DT_NOEND : now + wait;
+}
+
 #endif							/* METER_LIMIT_H */

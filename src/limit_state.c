@@ -149,7 +149,6 @@ return_row(State *state, const StateRow *row)
 	Bucket		bucket = row->bucket.bucket;
 	Datum		values[STATE_COLUMNS];
 	bool		nulls[STATE_COLUMNS] = {false};
-	int64		wait;
 
 	if (rule == NULL || rule->per != row->bucket.per ||
 		rule->limit.window != row->bucket.window)
@@ -172,11 +171,9 @@ return_row(State *state, const StateRow *row)
 	if (rule->limit.window)
 		values[6] = TimestampTzGetDatum(bucket.time);
 	else
-	{
-		wait = bucket_reset_after(&bucket, &rule->limit, state->clock);
-		values[6] = TimestampTzGetDatum(wait == BUCKET_NEVER ? DT_NOEND :
-										state->now + wait);
-	}
+		values[6] = TimestampTzGetDatum(limit_time_after(state->now,
+														 bucket_reset_after(&bucket, &rule->limit,
+																			state->clock)));
 	values[7] = Int64GetDatum((int64) row->bucket.allowed);
 	values[8] = Int64GetDatum((int64) row->bucket.refused);
 	tuplestore_putvalues(state->rsinfo->setResult, state->rsinfo->setDesc, values, nulls);

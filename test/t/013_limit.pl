@@ -765,7 +765,13 @@ is(ask(q{SELECT reason, allowed, count(*) FROM decided GROUP BY 1, 2 ORDER BY 1}
 is(ask($stats), '0|' . (1000 - $room + 50) . '|1000', 'and counted, too');
 is(ask($blocks), $room, 'all is in use');
 like(session(q{SET meter.on_full = deny; SELECT meter_require('c', 'keep')}),
-	qr/ERROR:  PT429: calls of "c" cannot be counted now/, 'meter_require() says so');
+	qr/ERROR:  PT429: calls of "c" cannot be counted now\nHINT:  Retry after 1 second\.\n/, 'meter_require() says so');
+is( ask(q{SET meter.on_full = deny;
+		SELECT reason, retry_after, meter_headers(d) FROM meter_check('c', 'keep') AS d}),
+	'full|00:00:01|{"Retry-After": "1", "X-RateLimit-Retry-After": "1"}',
+	'and when to come back, as room is looked for once a second');
+is( ask(q{SET meter.on_full = allow; SELECT allowed, retry_after FROM meter_check('c', 'keep')}), 't|',
+	'who was let through need not');
 is( ask(q{SELECT count(*) FILTER (WHERE meter_allow('a1', 'keep')) FROM generate_series(1, 10)}), '2',
 	'who is in there is counted as ever');
 is( scalar(() = slurp_file($node->logfile, $log_offset) =~ /there is no room to count the calls of more tenants/g), 1,
