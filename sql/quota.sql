@@ -24,6 +24,10 @@ SELECT pattern, array_agg(n ORDER BY n) FILTER (WHERE meter.resource_matches(pat
 FROM unnest(ARRAY['*', '**', '', 'openai', 'open*', '*ai', 'OpenAI', '/api/*', '/api/x', '/api', 'POST /api/*', 'POST /api/x', 'POST*',
 	'POST', '* /api/x', '*/api/x', '*x', ' ', '* *', 'GET /größe', 'gr*e', 'gr__e', '%', NULL]) WITH ORDINALITY AS p (pattern, i), usage
 GROUP BY pattern, i ORDER BY i;
+SELECT patterns, array_agg(n ORDER BY n) FILTER (WHERE meter.resource_matches_any(patterns, service, endpoint, method)) AS matches,
+	array_agg(n ORDER BY n) FILTER (WHERE meter.resource_matches_any(patterns, service, endpoint, method) IS NULL) AS unknown
+FROM (VALUES (1, '{}'::text[]), (2, '{*ai}'), (3, '{openai, POST *}'), (4, '{NULL, GET *}'), (5, '{sms, fax}'), (6, NULL)) AS p (i, patterns), usage
+GROUP BY patterns, i ORDER BY i;
 DROP TABLE usage;
 
 -- by hand: eight events on one day in Tokyo, where a day is from 15:00 UTC on
@@ -67,6 +71,10 @@ SELECT appended FROM meter_flush();
 SELECT * FROM by_hand EXCEPT ALL SELECT * FROM in_inbox;
 SELECT meter_rollup() > 0;
 SELECT * FROM by_hand EXCEPT ALL SELECT * FROM in_inbox;
+-- but of what others are about: 1 + 4.5 + 8 + 16, then 1 + 16, of ann 1, and nothing
+SELECT but_of, meter.quota_used('acme', '*', 'api_requests', 'requests', user_id, 'day', '2026-03-10 15:00Z', but_of => but_of) AS requests,
+	meter.quota_used('acme', '*', 'api_requests', 'cost', user_id, 'day', '2026-03-10 15:00Z', but_of => but_of) AS cost
+FROM (VALUES (1, '{openai}'::text[], NULL), (2, '{openai, POST *}', NULL), (3, '{POST *}', 'ann'), (4, '{sms, *}', NULL)) AS v (n, but_of, user_id) ORDER BY n;
 -- a tenant without row has days of UTC
 SELECT meter.quota_used('globex', '*', 'api_requests', 'cost', NULL, 'day', '2026-03-11 00:00Z') AS day,
 	meter.quota_used('globex', '*', 'api_requests', 'cost', NULL, 'day', '2026-03-10 00:00Z') AS before;
@@ -184,16 +192,17 @@ INSERT INTO meter.rate_limit (tenant, resource, per, kind, max, metric, name) VA
 	('late', 'openai', 'day', 'window', 200, 'api_requests', 'openai'), ('late', 'GET *', 'day', 'window', 300, 'api_requests', 'get'),
 	('late', 'POST /y', 'day', 'window', 400, 'api_requests', 'post'), ('late', 'openai', 'month', 'window', 500, 'tokens', 'tokens'),
 	('late', 'POST /y', 'month', 'window', NULL, 'api_requests', 'any');
--- six of all, two of openai, one of tokens, two of GET, one of POST /y; what is unlimited begins with nothing.  The one with the
--- least left for its size is told of: of GET /x that is the month of all, with 95 of 101 before 298 of 300.
+-- Of six, two of openai, two of GET and one of POST /y leave one for all by day, and three by month, where the rule for openai is
+-- about tokens, of which there is one; what is unlimited begins with nothing.  The one with the least left for its size is told of:
+-- of GET /x that is the month of all, with 98 of 101 before 298 of 300.
 SELECT resource, c.* FROM unnest('{*, openai, GET /x, POST /y}'::text[]) AS resource, LATERAL checked('late', resource) AS c;
 SELECT rule, used, remaining, used_percent FROM meter.rate_limit_status WHERE tenant = 'late' ORDER BY rule_id;
--- what meter.live has, but for what was refused
+-- together what meter.live has, but for what was refused
 SELECT sum(events - errors_429) FROM meter.live WHERE tenant = 'late' AND metric = 'api_requests';
 -- from then on what is asked for counts, and not what is tracked
 SELECT meter_track('late'), meter_track('late');
 SELECT quota_remaining FROM checked('late', cost => 1);
--- cost: 0.5 + 0.25 + 0.125 + 1 + 2 + 8 of all, 0.5 + 2 of openai, and 4 of tokens
+-- cost: 0.25 + 0.125 + 1 + 8 of all, 0.5 + 2 of openai, and 4 of tokens
 CALL track('cost');
 INSERT INTO meter.rate_limit (tenant, resource, unit, per, kind, max, metric) VALUES ('cost', '*', 'cost', 'day', 'window', 12.5, 'api_requests'),
 	('cost', 'openai', 'cost', 'day', 'window', 2.75, 'api_requests'), ('cost', 'openai', 'cost', 'month', 'window', 4.25, 'tokens');
@@ -270,6 +279,45 @@ INSERT INTO meter.rate_limit (tenant, per, max, changed_at) VALUES ('counted', '
 UPDATE meter.rate_limit SET max = 6 WHERE tenant = 'counted';
 SELECT clock_timestamp() - changed_at < interval '1 minute' AS just_now FROM meter.rate_limit WHERE tenant = 'counted';
 DEALLOCATE counted;
+
+-- A window begins with what was counted of it in memory: a call counts for one rule of each unit, time and per_user.  The same calls
+-- of two tenants, three of each resource, by two users and without one: of one they are asked for, and of the other tracked.
+TRUNCATE meter.rate_limit;
+INSERT INTO meter.tenant (tenant, plan, time_zone) VALUES ('asked', 'pro', :'zone'), ('tracked', 'pro', :'zone');
+INSERT INTO meter.rate_limit (plan, resource, unit, per, kind, max, mode, per_user, name) VALUES
+	(NULL, '*', 'requests', 'day', 'window', 1000, 'enforce', false, 'all'),
+	(NULL, 'GET /v1/x', 'requests', 'day', 'window', NULL, 'enforce', false, 'unlimited'),
+	(NULL, 'fax', 'requests', 'day', 'bucket', 1000, 'shadow', false, 'fax'),
+	('pro', 'openai', 'requests', 'day', 'window', 1000, 'enforce', false, 'openai'),
+	('pro', 'POST *', 'requests', 'day', 'bucket', 1000, 'enforce', false, 'post'),
+	('pro', '*ai', 'requests', 'day', 'window', 1000, 'shadow', false, 'ai'),
+	(NULL, '*', 'cost', 'month', 'window', 100000, 'enforce', false, 'all cost'),
+	('pro', 'POST /v1/x', 'cost', 'month', 'window', 100000, 'enforce', false, 'post cost'),
+	(NULL, '*', 'requests', 'month', 'window', 1000, 'enforce', true, 'each'),
+	('pro', 'openai', 'requests', 'month', 'window', 1000, 'enforce', true, 'each openai');
+INSERT INTO meter.rate_limit (tenant, resource, unit, per, kind, max, mode, name)
+SELECT tenant, v.* FROM unnest('{asked, tracked}'::text[]) AS tenant, (VALUES
+	('*/v1/*', 'requests', 'day', 'window', 1000, 'enforce', 'v1'), ('sms', 'cost', 'month', 'window', 20, 'soft', 'sms cost')) AS v;
+CREATE TEMP TABLE calls AS
+SELECT * FROM (VALUES ('*', 1, NULL, NULL, NULL), ('openai', 2, 'openai', NULL, NULL), ('xai', 4, 'xai', NULL, NULL), ('sms', 8, 'sms', NULL, NULL),
+	('/v1/x', 16, NULL, NULL, '/v1/x'), ('GET /v1/x', 32, NULL, 'GET', '/v1/x'), ('POST /v1/x', 64, NULL, 'POST', '/v1/x'),
+	('POST /v2', 128, NULL, 'POST', '/v2'), ('PUT /v1/y', 256, NULL, 'PUT', '/v1/y'), ('fax', 512, 'fax', NULL, NULL)
+) AS v (resource, cost, service, method, endpoint), (VALUES (1, 'ann'), (2, 'bob'), (3, NULL)) AS u (n, user_id);
+SELECT count(meter_allow('asked', resource, cost, user_id)) FROM calls;
+-- a third of it in the totals, one in the log and one in the inbox
+SELECT count(meter_track('tracked', service => service, method => method, endpoint => endpoint, cost => cost, user_id => user_id)) FROM calls WHERE n = 1;
+SELECT * FROM meter_flush() \g /dev/null
+SELECT meter_rollup() > 0;
+SELECT count(meter_track('tracked', service => service, method => method, endpoint => endpoint, cost => cost, user_id => user_id)) FROM calls WHERE n = 2;
+SELECT * FROM meter_flush() \g /dev/null
+SELECT count(meter_track('tracked', service => service, method => method, endpoint => endpoint, cost => cost, user_id => user_id)) FROM calls WHERE n = 3;
+SELECT count(meter_allow('tracked', resource, 0, user_id)) FROM calls;
+-- Three times each: of the ten resources, openai, xai (ai), /v1/x and PUT /v1/y (v1), GET /v1/x (unlimited), POST /v1/x and POST /v2 (post)
+-- and fax are not for all, but * and sms are.  Of the cost, 1023 in all, 64 and 8.  Each user has nine besides openai.
+SELECT rule, user_id, max(used) FILTER (WHERE tenant = 'asked') AS asked, max(used) FILTER (WHERE tenant = 'tracked') AS tracked
+FROM meter.rate_limit_status WHERE tenant = ANY ('{asked, tracked}') AND kind = 'window' AND "limit" IS NOT NULL
+GROUP BY rule, user_id ORDER BY rule, user_id;
+DROP TABLE calls;
 
 DROP PROCEDURE track;
 DROP FUNCTION checked;

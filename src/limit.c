@@ -225,6 +225,7 @@ find_rules(Decision *decision, const TenantFacts *facts,
 
 	if (facts->own_rules && facts->stamp == 0)
 	{
+		decision->set = decision->own;
 		*match = decision->own_match;
 		return *match == NULL ? NEEDS_RULES : DECIDED;
 	}
@@ -260,7 +261,8 @@ is_seeded(Decision *decision, AccountBucket *bucket, const Rule *rule)
 		bucket->seeded = true;
 		return true;
 	}
-	quota_want(seed, rule, bucket->bucket.time, decision->key.hash, decision->call->user);
+	quota_want(seed, rule, decision->set, bucket->bucket.time, decision->key.hash,
+			   decision->call->user);
 	return false;
 }
 
@@ -413,6 +415,7 @@ read_own_rules(Decision *decision)
 							   decision->key.hash, facts->stamp);
 	if (facts->stamp != 0)
 		return;
+	decision->own = set;
 	decision->own_match = palloc(sizeof(RuleMatch));
 	rule_find_match(set, decision->resource, decision->resource_length,
 					decision->own_match);
@@ -499,6 +502,7 @@ limit_run(const LimitCall *call, LimitResult *result)
 	decision.has_facts = false;
 	decision.reads = 0;
 	decision.no_room = false;
+	decision.own = NULL;
 	decision.own_match = NULL;
 	decision.set = NULL;
 	decision.seed.rule = 0;

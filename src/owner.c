@@ -24,7 +24,7 @@
 #include "owner.h"
 
 /* Most parameters of a prepared statement. */
-#define OWNER_MAX_ARGS 9
+#define OWNER_MAX_ARGS 10
 
 /*
  * The OID of table "name" in schema meter.

@@ -17,6 +17,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -36,8 +37,8 @@
 #define REPLAY_PAUSE 10
 
 void
-quota_want(QuotaSeed *seed, const Rule *rule, TimestampTz window_end,
-		   uint32 tenant, text *user)
+quota_want(QuotaSeed *seed, const Rule *rule, const RuleSet *among,
+		   TimestampTz window_end, uint32 tenant, text *user)
 {
 	/* one lock at a time, which may be held already */
 	if (!seed->locked)
@@ -46,6 +47,7 @@ quota_want(QuotaSeed *seed, const Rule *rule, TimestampTz window_end,
 
 	seed->rule = rule->id;
 	seed->what = rule;
+	seed->among = among;
 	seed->window_end = window_end;
 	seed->found = false;
 }
@@ -84,6 +86,23 @@ await_replay(void)
 }
 
 /*
+ * Patterns of the rules that take calls from this one: these do not count for
+ * it in memory, so they must not when it is started.
+ */
+static Datum
+patterns_before(const QuotaSeed *seed)
+{
+	const RuleSet *set = seed->among;
+	Datum	   *patterns = palloc(set->n * sizeof(Datum));
+	int			n = 0;
+
+	for (int i = 0; i < set->n; i++)
+		if (rule_takes_from(&set->rules[i], seed->what))
+			patterns[n++] = CStringGetTextDatum(set->rules[i].pattern);
+	return PointerGetDatum(construct_array(patterns, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
  * First the lock: who gets it looks again whether it was found meanwhile.
  */
 void
@@ -92,8 +111,8 @@ quota_read(QuotaSeed *seed, text *tenant, text *user)
 	static SPIPlanPtr plan = NULL;
 	LOCKTAG		tag;
 	OwnerScope	scope;
-	Datum		args[9];
-	char		nulls[10] = "         ";
+	Datum		args[10];
+	char		nulls[11] = "          ";
 	bool		isnull;
 	Datum		used;
 	AmountProblem problem = AMOUNT_OK;
@@ -109,9 +128,9 @@ quota_read(QuotaSeed *seed, text *tenant, text *user)
 
 	owner_begin(&scope);
 	owner_plan(&plan,
-			   "SELECT meter.quota_used($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-			   9, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
-			   TIMESTAMPTZOID, BOOLOID);
+			   "SELECT meter.quota_used($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+			   10, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
+			   TIMESTAMPTZOID, BOOLOID, TEXTARRAYOID);
 	args[0] = PointerGetDatum(tenant);
 	args[1] = CStringGetTextDatum(seed->what->pattern);
 	args[2] = CStringGetTextDatum(seed->what->metric);
@@ -123,6 +142,7 @@ quota_read(QuotaSeed *seed, text *tenant, text *user)
 	args[6] = TimestampTzGetDatum(seed->window_end);
 	args[7] = TimestampTzGetDatum(Max(seed->what->since, account_shared->counting_since));
 	args[8] = BoolGetDatum(seed->what->origin == RULE_PLAN);
+	args[9] = patterns_before(seed);
 	if (SPI_execute_snapshot(plan, args, nulls,
 							 IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot(),
 							 InvalidSnapshot, true, false, 1) != SPI_OK_SELECT ||

@@ -13,7 +13,8 @@
 typedef struct QuotaSeed
 {
 	int32		rule;			/* its id, 0: none wanted yet */
-	const Rule *what;			/* valid until the rules are read again */
+	const Rule *what;			/* valid until the rules are read again, */
+	const RuleSet *among;		/* as are those of the tenant */
 	TimestampTz window_end;
 	bool		found;
 	bool		locked;			/* others wait for us to find it */
@@ -22,7 +23,7 @@ typedef struct QuotaSeed
 } QuotaSeed;
 
 /* Ask for a rule's, under any lock; then read it, without one. */
-extern void quota_want(QuotaSeed *seed, const Rule *rule,
+extern void quota_want(QuotaSeed *seed, const Rule *rule, const RuleSet *among,
 					   TimestampTz window_end, uint32 tenant, text *user);
 extern void quota_read(QuotaSeed *seed, text *tenant, text *user);
 extern void quota_unlock(QuotaSeed *seed);

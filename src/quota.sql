@@ -1,10 +1,17 @@
 -- quota.sql: what was used of a calendar window
 
+-- Costs, for what else is asked of an event to be looked at first.
 CREATE FUNCTION meter.resource_matches(resource text, service text, endpoint text, method text)
 RETURNS boolean
-LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'meter_resource_matches';
+LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'meter_resource_matches';
 COMMENT ON FUNCTION meter.resource_matches(text, text, text, text) IS
 'Is usage of that service, endpoint and method what a rule''s pattern of resources is about? The pattern is compared with the service, the endpoint, and method and endpoint with a blank between them; * is all usage';
+
+CREATE FUNCTION meter.resource_matches_any(resources text[], service text, endpoint text, method text)
+RETURNS boolean
+LANGUAGE C IMMUTABLE PARALLEL SAFE COST 50 AS 'MODULE_PATHNAME', 'meter_resource_matches_any';
+COMMENT ON FUNCTION meter.resource_matches_any(text[], text, text, text) IS
+'Does meter.resource_matches() hold for any of these patterns?';
 
 -- Whole hours are in the rollups.  What a window has of other hours is read from
 -- the log: its beginning and its end, in time zones that are not whole hours
@@ -14,7 +21,7 @@ COMMENT ON FUNCTION meter.resource_matches(text, text, text, text) IS
 -- rule was the tenant's already when the window began.
 CREATE FUNCTION meter.quota_used(of_tenant text, resource text, of_metric text, unit text,
 	of_user text, per text, window_end timestamptz, counted_from timestamptz DEFAULT NULL,
-	by_plan boolean DEFAULT false) RETURNS numeric
+	by_plan boolean DEFAULT false, but_of text[] DEFAULT '{}') RETURNS numeric
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -56,7 +63,8 @@ BEGIN
 		)
 		SELECT COALESCE(sum(u.requests), 0), COALESCE(sum(u.cost), 0) INTO used_requests, used_cost
 		FROM used AS u
-		WHERE meter.resource_matches(resource, u.service, u.endpoint, u.method);
+		WHERE meter.resource_matches(resource, u.service, u.endpoint, u.method)
+			AND meter.resource_matches_any(but_of, u.service, u.endpoint, u.method) IS NOT TRUE;
 	END IF;
 	IF starts < first_hour OR last_hour < window_end THEN
 		SELECT used_requests + count(*) FILTER (WHERE e.status IS DISTINCT FROM 429),
@@ -75,10 +83,11 @@ BEGIN
 		WHERE e.tenant = of_tenant AND e.metric = of_metric
 			AND (e.at >= starts AND e.at < first_hour OR e.at >= last_hour AND e.at < window_end)
 			AND (of_user IS NULL OR e.user_id = of_user)
-			AND meter.resource_matches(resource, e.service, e.endpoint, e.method);
+			AND meter.resource_matches(resource, e.service, e.endpoint, e.method)
+			AND meter.resource_matches_any(but_of, e.service, e.endpoint, e.method) IS NOT TRUE;
 	END IF;
 	RETURN CASE unit WHEN 'cost' THEN used_cost ELSE used_requests END;
 END
 $$;
-COMMENT ON FUNCTION meter.quota_used(text, text, text, text, text, text, timestamptz, timestamptz, boolean) IS
-'What was tracked of a tenant (of one user, or null for all) for a resource and a metric in the calendar''s window (second, minute, hour, day or month, in the tenant''s time zone) that ends then: the cost, or the requests, of which refused ones (429) do not count. Of a user''s window that began an hour or more after counted_from and, for a rule of a plan (by_plan), after the tenant''s row was last changed, 0, as all of it was counted in memory';
+COMMENT ON FUNCTION meter.quota_used(text, text, text, text, text, text, timestamptz, timestamptz, boolean, text[]) IS
+'What was tracked of a tenant (of one user, or null for all) for a resource, but not for any of those in but_of, and a metric in the calendar''s window (second, minute, hour, day or month, in the tenant''s time zone) that ends then: the cost, or the requests, of which refused ones (429) do not count. Of a user''s window that began an hour or more after counted_from and after the tenant''s row was last changed, 0, as all of it was counted in memory; for a rule of a plan (by_plan) that is so only if the row names a plan';

@@ -114,6 +114,12 @@ extern void rule_remember_match(const RuleSet *set, const char *resource,
 extern void rule_find_match(const RuleSet *set, const char *resource,
 							int length, RuleMatch *match);
 
+/*
+ * Is it the first rule that counts, and not the second one, where the patterns
+ * of both hold?
+ */
+extern bool rule_takes_from(const Rule *a, const Rule *b);
+
 /* Of a set that will be gone, or with NULL of all. */
 extern void rule_forget_matches(const RuleSet *set);
 

@@ -7,9 +7,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -74,6 +76,13 @@ goes_first(const Rule *a, const Rule *b)
 	return strcmp(a->pattern, b->pattern) < 0;
 }
 
+bool
+rule_takes_from(const Rule *a, const Rule *b)
+{
+	return a->cost == b->cost && a->per == b->per && a->per_user == b->per_user &&
+		goes_first(a, b);
+}
+
 void
 rule_find_match(const RuleSet *set, const char *resource, int length,
 				RuleMatch *match)
@@ -136,23 +145,21 @@ rule_forget_matches(const RuleSet *set)
 			matches[i].set = NULL;
 }
 
-PG_FUNCTION_INFO_V1(meter_resource_matches);
+/* --- usage -------------------------------------------------------------- */
 
-Datum
-meter_resource_matches(PG_FUNCTION_ARGS)
+/*
+ * Is usage what a pattern is about?  Its service, endpoint and method, any of
+ * which may be null, are the arguments after the first one.
+ */
+static bool
+matches_usage(text *pattern, FunctionCallInfo fcinfo)
 {
-	text	   *pattern;
-	const char *p;
-	int			n;
+	const char *p = VARDATA_ANY(pattern);
+	int			n = VARSIZE_ANY_EXHDR(pattern);
 	StringInfoData both;
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	pattern = PG_GETARG_TEXT_PP(0);
-	p = VARDATA_ANY(pattern);
-	n = VARSIZE_ANY_EXHDR(pattern);
-	if (n == 1 && *p == '*')
-		PG_RETURN_BOOL(true);
+	if (is_any(p, n))
+		return true;
 	for (int i = 1; i <= 2; i++)
 	{
 		text	   *value;
@@ -161,12 +168,41 @@ meter_resource_matches(PG_FUNCTION_ARGS)
 			continue;
 		value = PG_GETARG_TEXT_PP(i);
 		if (pattern_match(p, n, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)))
-			PG_RETURN_BOOL(true);
+			return true;
 	}
 	if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
-		PG_RETURN_BOOL(false);
+		return false;
 	initStringInfo(&both);
 	appendStringInfo(&both, "%s %s", text_to_cstring(PG_GETARG_TEXT_PP(3)),
 					 text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	PG_RETURN_BOOL(pattern_match(p, n, both.data, both.len));
+	return pattern_match(p, n, both.data, both.len);
+}
+
+PG_FUNCTION_INFO_V1(meter_resource_matches);
+
+Datum
+meter_resource_matches(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	PG_RETURN_BOOL(matches_usage(PG_GETARG_TEXT_PP(0), fcinfo));
+}
+
+PG_FUNCTION_INFO_V1(meter_resource_matches_any);
+
+Datum
+meter_resource_matches_any(PG_FUNCTION_ARGS)
+{
+	Datum	   *patterns;
+	bool	   *nulls;
+	int			n;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
+					  &patterns, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		if (!nulls[i] && matches_usage(DatumGetTextPP(patterns[i]), fcinfo))
+			PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(false);
 }
