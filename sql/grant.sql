@@ -91,7 +91,7 @@ FROM pg_proc AS p
 JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'meter'
 WHERE p.proname = ANY ('{meter_check,meter_allow,meter_require,meter_refund,meter_headers,meter_reset_limit,
-	limit_state,account_state,quota_used,resource_matches,meter_load_preset,meter_grant}') OR p.prorettype = 'trigger'::regtype
+	limit_state,account_state,quota_used,known_time_zone,resource_matches,resource_matches_any,meter_load_preset,meter_grant}') OR p.prorettype = 'trigger'::regtype
 ORDER BY p.proname;
 
 SET client_min_messages = warning;

@@ -422,6 +422,25 @@ SELECT reason FROM checked('mover');
 DELETE FROM meter.rate_limit WHERE plan IS NOT NULL;
 SELECT tenant, rule FROM status;
 
+-- a time zone that the server does not know any more: as UTC, and the log says so once
+TRUNCATE meter.rate_limit;
+INSERT INTO meter.rate_limit (tenant, per, max, kind) VALUES ('lost', 'month', 20, 'window'), ('lost', 'hour', 30, 'window');
+ALTER TABLE meter.tenant DISABLE TRIGGER tenant_time_zone_check;
+INSERT INTO meter.tenant (tenant, time_zone) VALUES ('lost', 'Mars/Olympus');
+ALTER TABLE meter.tenant ENABLE TRIGGER tenant_time_zone_check;
+SET client_min_messages = log;
+\set VERBOSITY default
+SELECT d.allowed, d.reason, d.quota_limit, d.quota_remaining,
+	d.quota_reset = (date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC' AS quota_reset
+FROM meter_check('lost') AS d;
+UPDATE meter.tenant SET plan = 'free' WHERE tenant = 'lost';
+SELECT meter_allow('lost');
+SELECT meter.quota_used('lost', '*', 'api_requests', 'requests', NULL, 'day', '2026-03-11 00:00Z');
+\set VERBOSITY terse
+RESET client_min_messages;
+UPDATE meter.tenant SET time_zone = 'Asia/Tokyo' WHERE tenant = 'lost';
+SELECT meter_allow('lost');
+
 -- names: of the rule, else made from it
 TRUNCATE meter.rate_limit;
 INSERT INTO meter.rate_limit (tenant, resource, unit, per, max, kind, per_user, name) VALUES

@@ -61,6 +61,10 @@ INSERT INTO meter.tenant (tenant, time_zone) VALUES ('acme', 'UTC')
 ON CONFLICT (tenant) DO UPDATE SET time_zone = 'Mars/Olympus';
 SELECT time_zone FROM meter.tenant WHERE tenant = 'acme';
 
+-- names that are not known any more stand for UTC
+SELECT name, meter.known_time_zone(name) FROM unnest(ARRAY['Asia/Tokyo', 'asia/tokyo', 'UTC', 'Mars/Olympus', '', NULL]) AS name;
+SELECT meter.known_time_zone(repeat('x', 1000));
+
 -- what cannot be a tenant
 INSERT INTO meter.tenant (tenant) VALUES (NULL);
 INSERT INTO meter.tenant (tenant) VALUES ('');

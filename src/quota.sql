@@ -26,7 +26,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	zone text := COALESCE((SELECT t.time_zone FROM meter.tenant AS t WHERE t.tenant = of_tenant), 'UTC');
+	zone text := meter.known_time_zone((SELECT t.time_zone FROM meter.tenant AS t WHERE t.tenant = of_tenant));
 	-- by the middle of the last day: where clocks change at midnight, that may be
 	-- no local time, or be one twice
 	starts timestamptz := CASE WHEN per = ANY (ARRAY['day', 'month'])

@@ -69,8 +69,39 @@ has_changed(void)
 	"(date_trunc('month', l.now) + '1 month') AT TIME ZONE z.zone, " \
 	"(extract(epoch FROM l.now - $2 AT TIME ZONE 'UTC') / 60)::integer " \
 	"FROM (SELECT) AS one LEFT JOIN meter.tenant AS t ON t.tenant = $1 " \
-	"CROSS JOIN LATERAL (SELECT COALESCE(t.time_zone, 'UTC') AS zone) AS z " \
+	"CROSS JOIN LATERAL (SELECT meter.known_time_zone(t.time_zone) AS zone) AS z " \
 	"CROSS JOIN LATERAL (SELECT $2 AT TIME ZONE z.zone AS now) AS l"
+
+PG_FUNCTION_INFO_V1(meter_known_time_zone);
+
+/*
+ * The name of a time zone, or UTC for one that the server does not know (any
+ * more), as after an upgrade of its time zone database.  Calls must not fail
+ * for that.  The log says so once in each process that meets it: seldom, as
+ * what is found out about a tenant is kept for all of them.
+ */
+Datum
+meter_known_time_zone(PG_FUNCTION_ARGS)
+{
+	static char reported[TZ_STRLEN_MAX + 1] = "";
+	char	   *name;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_TEXT_P(cstring_to_text("UTC"));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (pg_tzset(name) != NULL)
+		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+	if (strncmp(name, reported, TZ_STRLEN_MAX) != 0)
+	{
+		strlcpy(reported, name, sizeof(reported));
+		ereport(LOG,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" is not known to this server", name),
+				 errdetail("Quotas of tenants that have it are counted in UTC."),
+				 errhint("Correct meter.tenant.time_zone, or install the time zone database that has this name.")));
+	}
+	PG_RETURN_TEXT_P(cstring_to_text("UTC"));
+}
 
 static uint32
 get_minutes(int column)

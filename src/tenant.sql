@@ -63,6 +63,13 @@ $$;
 COMMENT ON FUNCTION meter.tenant_time_zone_check() IS
 'Trigger of meter.tenant: refuses what is no name of a time zone. Errors: 22023';
 
+-- A name that was one when the row was written need not be one for ever, nor on
+-- each standby.
+CREATE FUNCTION meter.known_time_zone(name text) RETURNS text
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'meter_known_time_zone';
+COMMENT ON FUNCTION meter.known_time_zone(text) IS
+'The name of a time zone; UTC for null and for a name that the server does not know, of which its log then tells';
+
 CREATE TRIGGER tenant_time_zone_check
 BEFORE INSERT OR UPDATE OF time_zone ON meter.tenant
 FOR EACH ROW EXECUTE FUNCTION meter.tenant_time_zone_check();
