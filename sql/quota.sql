@@ -273,6 +273,8 @@ INSERT INTO meter.tenant (tenant, plan, changed_at) VALUES ('counted', 'free', :
 EXECUTE counted('1 hour', true);
 UPDATE meter.tenant SET plan = 'pro' WHERE tenant = 'counted';
 EXECUTE counted('1 hour', true);
+-- nor for a rule for all, in the place of which one of that plan may have been
+EXECUTE counted('1 hour', false);
 SELECT clock_timestamp() - changed_at < interval '1 minute' AS just_now FROM meter.tenant WHERE tenant = 'counted';
 -- a rule knows when it was changed
 INSERT INTO meter.rate_limit (tenant, per, max, changed_at) VALUES ('counted', 'day', 5, :'starts');

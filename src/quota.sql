@@ -37,10 +37,13 @@ DECLARE
 	used_requests numeric := 0;
 	used_cost numeric := 0;
 BEGIN
-	-- An hour, as what is committed later counts from then on only.
+	-- An hour, as what is committed later counts from then on only.  With another
+	-- plan, rules of that may have counted before, also in the place of one for all.
 	IF of_user IS NOT NULL AND starts >= counted_from + interval '1 hour'
+		AND NOT EXISTS (SELECT FROM meter.tenant AS t WHERE t.tenant = of_tenant
+			AND starts < t.changed_at + interval '1 hour')
 		AND (NOT by_plan OR EXISTS (SELECT FROM meter.tenant AS t WHERE t.tenant = of_tenant
-			AND t.plan IS NOT NULL AND starts >= t.changed_at + interval '1 hour')) THEN
+			AND t.plan IS NOT NULL)) THEN
 		RETURN 0;
 	END IF;
 	IF of_user IS NOT NULL OR first_hour >= last_hour THEN
