@@ -544,7 +544,11 @@ limit_run(const LimitCall *call, LimitResult *result)
 	if (decision.seed.locked)
 		quota_unlock(&decision.seed);
 	if (result->reason == LIMIT_FULL)
-		report_full(result->allowed);
+	{
+		/* who looks or gives back takes nothing that had to be counted */
+		if (call->action == LIMIT_TAKE)
+			report_full(result->allowed);
+	}
 	else if (!result->allowed)
 		result->reason = reason_of(result);
 }

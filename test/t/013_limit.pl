@@ -772,6 +772,9 @@ is( ask(q{SET meter.on_full = deny;
 	'and when to come back, as room is looked for once a second');
 is( ask(q{SET meter.on_full = allow; SELECT allowed, retry_after FROM meter_check('c', 'keep')}), 't|',
 	'who was let through need not');
+my $uncounted = ask($stats);
+ask(qq{SET meter.on_full = $_; SELECT meter_refund('c', 'keep'); SELECT FROM meter_check('c', 'keep', 0)}) for 'allow', 'deny';
+is(ask($stats), $uncounted, 'who looks or gives back is no call without room');
 is( ask(q{SELECT count(*) FILTER (WHERE meter_allow('a1', 'keep')) FROM generate_series(1, 10)}), '2',
 	'who is in there is counted as ever');
 is( scalar(() = slurp_file($node->logfile, $log_offset) =~ /there is no room to count the calls of more tenants/g), 1,
