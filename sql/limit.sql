@@ -242,6 +242,11 @@ SELECT user_id, c.* FROM unnest('{ann, ann, ann, bob, NULL, cat, NULL}'::text[])
 	LATERAL checked('users', user_id => user_id) AS c ORDER BY n;
 -- ann's third was refused by hers, what came after cat by the tenant's
 SELECT * FROM status;
+-- who is refused by both waits for the longer time, which is for ever here; of who has not been there, only the tenant's is known
+INSERT INTO meter.rate_limit (tenant, per, max, burst, per_user) VALUES ('waiting', 'day', 1, 1, false), ('waiting', 'month', 0, 1, true);
+SELECT user_id, d.allowed, d.reason, d.retry_after > '23 hours' AS retry_after
+FROM unnest('{ann, ann, bob}'::text[]) WITH ORDINALITY AS u (user_id, n), LATERAL meter_check('waiting', user_id => user_id) AS d ORDER BY n;
+SELECT user_id, rule, allowed, refused FROM status WHERE tenant = 'waiting';
 -- a user of the same name of another tenant is somebody else
 INSERT INTO meter.rate_limit (tenant, per, max, burst, per_user) VALUES ('others', 'month', 0, 2, true);
 SELECT * FROM checked('others', user_id => 'ann');

@@ -197,10 +197,11 @@ lock_user(Decision *decision)
 }
 
 /*
- * The account of the call's user; NULL if there is no room for one.
+ * The account of the call's user; NULL if there is none, and no room for one or
+ * it is not to be made.
  */
 static Account *
-user_account(Decision *decision, Account *tenant)
+user_account(Decision *decision, Account *tenant, bool make)
 {
 	text	   *user = decision->call->user;
 	AccountKey	key = decision->key;
@@ -211,7 +212,7 @@ user_account(Decision *decision, Account *tenant)
 	key.length = VARSIZE_ANY_EXHDR(user);
 	key.hash = decision->user_hash;
 	account = account_find(account_table, &key);
-	return account != NULL ? account : account_make(&key);
+	return account != NULL || !make ? account : account_make(&key);
 }
 
 /*
@@ -296,6 +297,7 @@ decide_locked(Decision *decision, LimitResult *result)
 	BucketUse	uses[RULE_MAX_MATCHES];
 	Outcome		outcome;
 	bool		missing = false;
+	bool		refused = false;	/* by the tenant's rules */
 	int			n = 0;
 
 	if (decision->has_facts)
@@ -338,16 +340,24 @@ decide_locked(Decision *decision, LimitResult *result)
 
 		if (i == match->n_tenant)
 		{
-			/* no account for a user whose call is refused anyway */
-			if (call->user == NULL ||
-				(call->action == LIMIT_TAKE && !look_at_all(uses, n)))
+			if (call->user == NULL)
 				break;
 			if (!lock_user(decision))
 				return NEEDS_USER;
-			user = user_account(decision, tenant);
+
+			/*
+			 * Nothing is made for a user whose call is refused anyway.  But
+			 * he may have to wait for longer by what there is.
+			 */
+			refused = call->action == LIMIT_TAKE && !look_at_all(uses, n);
+			user = user_account(decision, tenant, !refused);
+			if (refused && user == NULL)
+				break;
 		}
 		if (i >= match->n_tenant)
 			account = user;
+		if (refused && account_bucket(account_table, account, rule->id) == NULL)
+			continue;
 		if (account != NULL)
 			bucket = limit_bucket(account, rule, result->clock, result->now,
 								  facts);
