@@ -112,12 +112,18 @@ SQL_PARTS = \
 	src/maintain.sql \
 	src/plan.sql \
 	src/tenant.sql \
+	src/subscription.sql \
 	src/rule.sql \
 	src/decision.sql \
 	src/limit.sql \
 	src/quota.sql \
 	src/preset.sql \
 	src/charge.sql \
+	src/currency.sql \
+	src/price.sql \
+	src/credit.sql \
+	src/coupon.sql \
+	src/billing.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -136,8 +142,9 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 # Regression tests, in the order in which they run; test/run.sh complains of a
 # sql/*.sql that is missing here.
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
-	queue ignore correct usage rollup gauge report live plan tenant rule \
-	decision limit quota preset charge maintain schedule stats grant privileges
+	queue ignore correct usage rollup gauge report live plan tenant \
+	subscription rule decision limit quota preset charge currency price credit \
+	coupon billing maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make
