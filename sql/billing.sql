@@ -6,6 +6,8 @@ RESET client_min_messages;
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
 SET intervalstyle = 'postgres';
+-- compiling the models below would take longer than all the rest
+SET jit = off;
 
 -- periods: anchor days, also where the month is too short for them
 INSERT INTO meter.tenant (tenant, started_on, billing_anchor) VALUES
@@ -20,16 +22,18 @@ INSERT INTO meter.tenant (tenant, started_on, billing_anchor, time_zone)
 SELECT 'anchor ' || a || z, '2015-01-01', a, z
 FROM generate_series(1, 31) AS a,
 	unnest(ARRAY['UTC', 'Europe/Berlin', 'America/St_Johns', 'Asia/Kolkata', 'Pacific/Chatham']) AS z;
+WITH period AS MATERIALIZED (
+	SELECT p.* FROM generate_series(timestamp '2023-12-01', '2025-12-01', '1 month') AS m (month)
+	CROSS JOIN meter.billing_period(m.month::date) AS p
+	WHERE p.tenant LIKE 'anchor%'
+)
 SELECT count(*) AS periods, count(DISTINCT p.tenant) AS tenants,
 	count(*) FILTER (WHERE p.period_to <> n.period_from) AS not_contiguous,
 	count(*) FILTER (WHERE date_trunc('month', p.period_from AT TIME ZONE p.time_zone) <> p.month) AS elsewhere,
 	count(*) FILTER (WHERE (p.period_from AT TIME ZONE p.time_zone)::time <> '00:00') AS not_at_midnight,
 	min((p.period_to AT TIME ZONE p.time_zone) - (p.period_from AT TIME ZONE p.time_zone)) AS shortest,
 	max((p.period_to AT TIME ZONE p.time_zone) - (p.period_from AT TIME ZONE p.time_zone)) AS longest
-FROM generate_series(timestamp '2019-01-01', '2026-12-01', '1 month') AS m (month)
-CROSS JOIN meter.billing_period(m.month::date) AS p
-JOIN meter.billing_period((m.month + interval '1 month')::date) AS n ON n.tenant = p.tenant
-WHERE p.tenant LIKE 'anchor%';
+FROM period AS p JOIN period AS n ON n.tenant = p.tenant AND n.month = p.month + interval '1 month';
 DELETE FROM meter.tenant;
 
 -- time zones: with half hours and three quarters; where clocks change in the
@@ -166,12 +170,12 @@ SELECT 't' || i, CASE WHEN i % 7 <> 0 THEN 'p' || pg_temp.pick('plan' || i, 5) E
 	CASE i % 4 WHEN 0 THEN 1 WHEN 1 THEN 31 ELSE 1 + pg_temp.pick('anchor' || i, 31) END,
 	date '2025-10-01' + pg_temp.pick('start' || i, 250),
 	CASE WHEN i % 11 = 0 THEN 'cancelled' ELSE 'active' END
-FROM generate_series(1, 80) AS i;
+FROM generate_series(1, 48) AS i;
 INSERT INTO meter.subscription (tenant, valid_from, plan, planless)
 SELECT t, day, plan, plan IS NULL AND pg_temp.pick('planless' || t || day, 3) = 0
 FROM (SELECT DISTINCT ON (1, 2) 't' || i AS t, date '2025-11-01' + pg_temp.pick('from' || i || '.' || j, 240) AS day,
 		CASE WHEN pg_temp.pick('no' || i || '.' || j, 4) > 0 THEN 'p' || pg_temp.pick('s' || i || '.' || j, 5) END AS plan
-	FROM generate_series(1, 80) AS i, generate_series(1, 7) AS j
+	FROM generate_series(1, 48) AS i, generate_series(1, 7) AS j
 	WHERE i % 3 > 0 AND j <= 1 + pg_temp.pick('rows' || i, 7)
 	ORDER BY 1, 2, j) AS s;
 -- up to four prices in a row of each name for all, each plan, and some tenants
@@ -183,15 +187,15 @@ FROM (SELECT name, who, day, CASE WHEN pg_temp.pick('gap' || name || who || day,
 		FROM (SELECT DISTINCT 'n' || n AS name, w.who, date '2025-10-15' + pg_temp.pick('price' || n || w.who || j, 260) AS day
 			FROM generate_series(1, 4) AS n, generate_series(1, 4) AS j,
 				(SELECT 'all' UNION ALL SELECT 'p' || i FROM generate_series(0, 4) AS i
-				UNION ALL SELECT 't' || i FROM generate_series(1, 80) AS i WHERE i % 2 = 0) AS w (who)
+				UNION ALL SELECT 't' || i FROM generate_series(1, 48) AS i WHERE i % 2 = 0) AS w (who)
 			WHERE pg_temp.pick('has' || n || w.who, 3) > 0) AS d) AS d) AS p
 WHERE next IS NULL OR ends <= next;
-SELECT (SELECT count(*) > 150 FROM meter.subscription) AS history, (SELECT count(*) > 300 FROM meter.price) AS prices;
+SELECT (SELECT count(*) > 80 FROM meter.subscription) AS history, (SELECT count(*) > 150 FROM meter.price) AS prices;
 
 CREATE TEMP TABLE model_day AS
 SELECT m.month, t.tenant, d.day, state.plan, trial.day IS NULL AS charged
 FROM (SELECT month::date AS month, (month + interval '1 month')::date AS next
-	FROM generate_series(timestamp '2025-11-01', '2026-05-01', '1 month') AS month) AS m
+	FROM generate_series(timestamp '2025-11-01', '2026-04-01', '1 month') AS month) AS m
 CROSS JOIN meter.tenant AS t
 CROSS JOIN LATERAL (
 	-- days since the last one of the month with a number up to the anchor
@@ -217,7 +221,7 @@ LEFT JOIN LATERAL (
 		WHERE v.plan = f.plan AND v.valid_from <= f.day ORDER BY v.valid_from DESC LIMIT 1) AS v
 	WHERE d.day BETWEEN f.day AND f.day + v.trial_days - 1) AS trial ON true
 WHERE state.billed;
-SELECT count(*) > 5000 AS days, count(*) FILTER (WHERE NOT charged) > 300 AS in_trial, count(*) FILTER (WHERE plan IS NULL) > 300 AS planless
+SELECT count(*) > 3000 AS days, count(*) FILTER (WHERE NOT charged) > 100 AS in_trial, count(*) FILTER (WHERE plan IS NULL) > 100 AS planless
 FROM model_day;
 
 -- periods
@@ -231,7 +235,7 @@ ON a.month = b.month AND a.tenant = b.tenant AND a.day = b.day AND a.ends = b.en
 CREATE TEMP TABLE got_plan AS
 SELECT m.month, p.*, t.time_zone
 FROM (SELECT DISTINCT month FROM model_day) AS m CROSS JOIN meter.billing_plan(m.month) AS p JOIN meter.tenant AS t USING (tenant);
-SELECT count(*) > 3000 AS compared, count(*) FILTER (WHERE a.tenant IS NULL) AS missing, count(*) FILTER (WHERE b.tenant IS NULL) AS too_many
+SELECT count(*) > 2000 AS compared, count(*) FILTER (WHERE a.tenant IS NULL) AS missing, count(*) FILTER (WHERE b.tenant IS NULL) AS too_many
 FROM (SELECT m.month, m.tenant, m.day, m.plan, COALESCE((SELECT max(v.valid_from) FROM meter.plan_version AS v
 			WHERE v.plan = m.plan AND v.valid_from <= m.day), '-infinity') AS version
 	FROM model_day AS m WHERE m.plan IS NOT NULL AND m.charged) AS b
@@ -246,7 +250,7 @@ SELECT count(*) AS split_for_nothing FROM got_plan AS a JOIN got_plan AS b
 CREATE TEMP TABLE got_price AS
 SELECT m.month, p.*, t.time_zone
 FROM (SELECT DISTINCT month FROM model_day) AS m CROSS JOIN meter.billing_price(m.month) AS p JOIN meter.tenant AS t USING (tenant);
-SELECT count(*) > 10000 AS compared, count(*) FILTER (WHERE a.tenant IS NULL) AS missing, count(*) FILTER (WHERE b.tenant IS NULL) AS too_many
+SELECT count(*) > 6000 AS compared, count(*) FILTER (WHERE a.tenant IS NULL) AS missing, count(*) FILTER (WHERE b.tenant IS NULL) AS too_many
 FROM (SELECT m.month, m.tenant, m.day, w.price, w.price_id
 	FROM model_day AS m
 	CROSS JOIN (SELECT DISTINCT price FROM meter.price) AS n

@@ -3,6 +3,7 @@
 -- All of it is reckoned in days of the tenant's calendar, where a month has a
 -- first day in every time zone, and made instants of at the very end: a day
 -- begins at its local midnight, or, where clocks skip that, right after.
+--
 
 CREATE FUNCTION meter.billing_span(month date, tenants text[] DEFAULT NULL)
 RETURNS TABLE (tenant text, month date, period_from date, period_to date, time_zone text,
@@ -26,51 +27,45 @@ BEGIN ATOMIC
 			COALESCE(t.started_on, (t.created_at AT TIME ZONE t.time_zone)::date) AS starts_on
 		FROM calendar AS c CROSS JOIN chosen AS t
 	), history AS (
-		SELECT t.tenant, s.valid_from, s.plan, s.plan IS NOT NULL OR s.planless AS billed
+		SELECT t.*, s.valid_from, s.plan AS had, s.plan IS NOT NULL OR s.planless AS billed
 		FROM of_tenant AS t JOIN meter.subscription AS s ON s.tenant = t.tenant
 		UNION ALL
-		SELECT t.tenant, t.starts_on, t.plan, true
+		SELECT t.*, t.starts_on, t.plan, true
 		FROM of_tenant AS t
 		WHERE t.status <> 'cancelled'
 			AND NOT EXISTS (SELECT FROM meter.subscription AS s WHERE s.tenant = t.tenant)
 	), changed AS (
-		SELECT h.tenant, h.valid_from, h.plan, h.billed,
-			lag(h.plan) OVER w AS plan_before, lag(h.billed) OVER w AS billed_before,
-			min(h.valid_from) FILTER (WHERE h.plan IS NOT NULL) OVER w AS first_day
+		SELECT h.*, lag(h.had) OVER w AS had_before, lag(h.billed) OVER w AS billed_before,
+			min(h.valid_from) FILTER (WHERE h.had IS NOT NULL) OVER w AS first_day
 		FROM history AS h
 		WINDOW w AS (PARTITION BY h.tenant ORDER BY h.valid_from)
-	), span AS (
-		SELECT h.tenant, h.valid_from, h.plan, h.billed, h.first_day,
-			lead(h.valid_from) OVER (PARTITION BY h.tenant ORDER BY h.valid_from) AS valid_to
-		FROM changed AS h
-		WHERE h.billed_before IS NULL OR h.billed <> h.billed_before
-			OR h.plan IS DISTINCT FROM h.plan_before
 	), version AS (
 		SELECT v.plan, v.currency, v.trial_days, v.valid_from, COALESCE(
 			lead(v.valid_from) OVER (PARTITION BY v.plan ORDER BY v.valid_from), 'infinity') AS valid_to
 		FROM meter.plan_version AS v
-	), trial AS (
-		SELECT s.tenant, s.valid_from, s.valid_from + v.trial_days AS ends
-		FROM span AS s
-		JOIN version AS v ON v.plan = s.plan AND s.valid_from >= v.valid_from AND s.valid_from < v.valid_to
-		WHERE s.valid_from = s.first_day AND v.trial_days > 0
+	), span AS (
+		SELECT h.*, lead(h.valid_from) OVER w AS valid_to,
+			-- the first subscription's, from its beginning on
+			max(h.valid_from + v.trial_days) OVER w AS trial_ends
+		FROM changed AS h
+		LEFT JOIN version AS v ON h.valid_from = h.first_day AND v.plan = h.had
+			AND h.valid_from >= v.valid_from AND h.valid_from < v.valid_to
+		WHERE h.billed_before IS NULL OR h.billed <> h.billed_before
+			OR h.had IS DISTINCT FROM h.had_before
+		WINDOW w AS (PARTITION BY h.tenant ORDER BY h.valid_from)
 	), clipped AS (
-		SELECT t.tenant, t.month, t.period_from, t.period_to, t.time_zone, t.currency, t.tax_percent,
-			s.plan, greatest(s.valid_from, t.period_from) AS from_day,
-			least(s.valid_to, t.period_to) AS to_day,
-			greatest(s.valid_from, t.period_from,
-				CASE WHEN s.valid_from >= r.valid_from THEN r.ends END) AS charged_from,
-			first_value(s.plan) OVER w AS last_plan,
-			first_value(least(s.valid_to, t.period_to)) OVER w - 1 AS last_day
-		FROM of_tenant AS t
-		JOIN span AS s ON s.tenant = t.tenant
-		LEFT JOIN trial AS r ON r.tenant = t.tenant
-		WHERE s.billed AND s.valid_from < t.period_to
-			AND (s.valid_to IS NULL OR s.valid_to > t.period_from)
-		WINDOW w AS (PARTITION BY t.tenant ORDER BY s.valid_from DESC)
+		SELECT s.*, greatest(s.valid_from, s.period_from) AS from_day, least(s.valid_to, s.period_to) AS to_day,
+			greatest(s.valid_from, s.period_from, s.trial_ends) AS charged_from,
+			last_value(s.had) OVER w AS last_plan,
+			last_value(least(s.valid_to, s.period_to)) OVER w - 1 AS last_day
+		FROM span AS s
+		WHERE s.billed AND s.valid_from < s.period_to
+			AND (s.valid_to IS NULL OR s.valid_to > s.period_from)
+		WINDOW w AS (PARTITION BY s.tenant ORDER BY s.valid_from
+			ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
 	)
 	SELECT c.tenant, c.month, c.period_from, c.period_to, c.time_zone,
-		COALESCE(c.currency, v.currency, 'USD'), c.tax_percent, c.plan, c.from_day, c.to_day,
+		COALESCE(c.currency, v.currency, 'USD'), c.tax_percent, c.had, c.from_day, c.to_day,
 		c.charged_from
 	FROM clipped AS c
 	LEFT JOIN version AS v ON v.plan = c.last_plan
@@ -130,56 +125,78 @@ END;
 COMMENT ON FUNCTION meter.billing_plan(date, text[]) IS
 'Which plan, in which version, each tenant had when in its billing period of a month, after its trial. version is valid_from of meter.plan_version; where a plan has none, it is null, base_price 0 and currency that of the bill. Arguments: any day of the month; the tenants, null for all';
 
+-- Planned anew each time, as for one tenant indexes serve that for all would be a
+-- burden; and never compiled, as how many rows come of so many ranges is a guess,
+-- and compiling would take longer than all the rest.
 CREATE FUNCTION meter.billing_price(month date, tenants text[] DEFAULT NULL)
 RETURNS TABLE (tenant text, price_id uuid, price text, from_at timestamptz, to_at timestamptz)
-LANGUAGE SQL STABLE PARALLEL SAFE ROWS 60000
-BEGIN ATOMIC
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 60000
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	WITH span AS MATERIALIZED (
-		SELECT s.tenant, s.time_zone, COALESCE(s.plan, '') AS plan, daterange(s.charged_from, s.to_day) AS days
+		SELECT s.tenant COLLATE "C" AS tenant, s.time_zone, COALESCE(s.plan, '') COLLATE "C" AS plan,
+			daterange(s.charged_from, s.to_day) AS days,
+			count(*) OVER (PARTITION BY s.tenant COLLATE "C") AS spans
 		FROM meter.billing_span(billing_price.month, billing_price.tenants) AS s
 		WHERE s.charged_from < s.to_day
+	), billed_plan AS MATERIALIZED (
+		SELECT DISTINCT s.plan FROM span AS s
 	), of_plan AS MATERIALIZED (
-		-- of plans and of all, for each plan; '' is none
+		-- of each plan, and for all where the plan has none of that name; '' is no plan
 		SELECT q.plan, p.price_id, p.price, daterange(p.valid_from, p.valid_to) AS days
-		FROM (SELECT DISTINCT s.plan FROM span AS s) AS q
+		FROM billed_plan AS q
 		JOIN meter.price AS p ON p.plan = q.plan
 		UNION ALL
 		SELECT q.plan, p.price_id, p.price, r.days
-		FROM (SELECT DISTINCT s.plan FROM span AS s) AS q
+		FROM billed_plan AS q
 		JOIN meter.price AS p ON p.plan IS NULL AND p.tenant IS NULL
-		LEFT JOIN (
-			SELECT b.plan, b.price, range_agg(daterange(b.valid_from, b.valid_to)) AS days
+		CROSS JOIN LATERAL (
+			SELECT unnest(datemultirange(daterange(p.valid_from, p.valid_to))
+				- COALESCE(range_agg(daterange(b.valid_from, b.valid_to)), '{}')) AS days
 			FROM meter.price AS b
-			WHERE b.plan IS NOT NULL
-			GROUP BY b.plan, b.price
-		) AS b ON b.plan = q.plan AND b.price = p.price
-		CROSS JOIN LATERAL unnest(datemultirange(daterange(p.valid_from, p.valid_to))
-			- COALESCE(b.days, '{}')) AS r (days)
+			WHERE b.plan = q.plan AND b.price = p.price
+		) AS r
 	), own AS MATERIALIZED (
 		SELECT p.tenant, p.price, range_agg(daterange(p.valid_from, p.valid_to)) AS days
 		FROM meter.price AS p
 		WHERE p.tenant IN (SELECT s.tenant FROM span AS s)
 		GROUP BY p.tenant, p.price
-	), held AS (
-		SELECT s.tenant, s.time_zone, p.price_id, p.price, s.days * daterange(p.valid_from, p.valid_to) AS days
+	), held AS MATERIALIZED (
+		SELECT s.tenant, s.time_zone, s.spans, p.price_id, p.price,
+			s.days * daterange(p.valid_from, p.valid_to) AS days
 		FROM span AS s
 		JOIN meter.price AS p ON p.tenant = s.tenant
 		WHERE s.days && daterange(p.valid_from, p.valid_to)
 		UNION ALL
-		SELECT s.tenant, s.time_zone, p.price_id, p.price, r.days
+		SELECT s.tenant, s.time_zone, s.spans, p.price_id, p.price, s.days * p.days
 		FROM span AS s
 		JOIN of_plan AS p ON p.plan = s.plan
-		LEFT JOIN own AS o ON o.tenant = s.tenant AND o.price = p.price
-		CROSS JOIN LATERAL unnest(datemultirange(s.days * p.days) - COALESCE(o.days, '{}')) AS r (days)
+		WHERE s.days && p.days
+			AND NOT EXISTS (SELECT FROM own AS o WHERE o.tenant = s.tenant AND o.price = p.price)
+		UNION ALL
+		SELECT s.tenant, s.time_zone, s.spans, p.price_id, p.price,
+			unnest(datemultirange(s.days * p.days) - o.days)
+		FROM span AS s
+		JOIN of_plan AS p ON p.plan = s.plan
+		JOIN own AS o ON o.tenant = s.tenant AND o.price = p.price
 	), segment AS (
+		SELECT h.tenant, h.time_zone, h.price_id, h.price, h.days
+		FROM held AS h WHERE h.spans = 1
+		UNION ALL
 		-- a price that stays when the plan changes has one segment
-		SELECT h.tenant, h.time_zone, h.price_id, h.price, unnest(range_agg(h.days)) AS days
-		FROM held AS h
+		SELECT h.tenant, h.time_zone, h.price_id, h.price, unnest(range_agg(h.days))
+		FROM held AS h WHERE h.spans > 1
 		GROUP BY h.tenant, h.time_zone, h.price_id, h.price
 	)
 	SELECT s.tenant, s.price_id, s.price,
 		lower(s.days)::timestamp AT TIME ZONE s.time_zone, upper(s.days)::timestamp AT TIME ZONE s.time_zone
 	FROM segment AS s;
-END;
+END
+$$;
 COMMENT ON FUNCTION meter.billing_price(date, text[]) IS
 'Which prices held for each tenant when in its billing period of a month, after its trial; of the prices of one name, at every moment that of the tenant, or else that of its plan, or else that for all. Arguments: any day of the month; the tenants, null for all';

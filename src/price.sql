@@ -124,7 +124,8 @@ COMMENT ON COLUMN meter.price.description IS 'what the price is, for people';
 COMMENT ON COLUMN meter.price.created_at IS 'when the price was added';
 
 CREATE INDEX price_tenant_idx ON meter.price (tenant) WHERE tenant IS NOT NULL;
-CREATE INDEX price_plan_idx ON meter.price (plan);
+CREATE INDEX price_plan_idx ON meter.price (plan) WHERE plan IS NOT NULL;
+CREATE INDEX price_all_idx ON meter.price (price) WHERE plan IS NULL AND tenant IS NULL;
 
 SELECT pg_catalog.pg_extension_config_dump('meter.price', '');
 
