@@ -66,6 +66,7 @@ OBJS = \
 	src/partition.o \
 	src/queue.o \
 	src/quota.o \
+	src/reference.o \
 	src/refuse.o \
 	src/reject.o \
 	src/rollup.o \
@@ -124,6 +125,7 @@ SQL_PARTS = \
 	src/credit.sql \
 	src/coupon.sql \
 	src/billing.sql \
+	src/reference.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -144,7 +146,7 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup gauge report live plan tenant \
 	subscription rule decision limit quota preset charge currency price credit \
-	coupon billing maintain schedule stats grant privileges
+	coupon reference billing maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make
