@@ -167,4 +167,10 @@ INSERT INTO meter.subscription SELECT * FROM s;
 INSERT INTO meter.tenant SELECT * FROM t;
 SELECT count(*) FROM (SELECT * FROM meter.subscription EXCEPT SELECT * FROM s) AS d;
 SELECT count(*) = (SELECT count(*) FROM s) AS same FROM meter.subscription;
+-- as logical replication does: the rows of both tables come from elsewhere
+SET LOCAL session_replication_role = replica;
+UPDATE meter.tenant SET plan = 'team', status = 'active' WHERE tenant IN ('ends', 'no history');
+DELETE FROM meter.tenant WHERE tenant = 'to big';
+SELECT count(*) FROM (SELECT * FROM meter.subscription EXCEPT SELECT * FROM s) AS d;
+SELECT count(*) = (SELECT count(*) FROM s) AS same FROM meter.subscription;
 COMMIT;

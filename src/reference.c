@@ -2,16 +2,16 @@
  * reference.c
  *		Foreign keys that a restore by several jobs can fill in any order.
  *
- * pg_restore -j fills tables at once, the largest first.  Of tables that it has
- * created it makes the foreign keys afterwards; those of an extension are there
- * before.  So a row may come before the one that it refers to.  All rows of a
- * table come by one COPY, however: what is referred to is either all there or
- * not at all.
+ * pg_restore -j fills tables at once, the largest first.  Of tables that it
+ * has created it makes the foreign keys afterwards; those of an extension are
+ * there before.  So a row may come before the one that it refers to.  All rows
+ * of a table come by one COPY, however: what is referred to is either all
+ * there or not at all.
  *
  * Hence these triggers in place of the foreign keys' own ones on the referring
- * side: they do the same, but let a row pass as long as there is nothing at all
- * in the table referred to.  What deletes and renames do is left to the foreign
- * keys.
+ * side: they do the same, but let a row pass as long as there is nothing at
+ * all in the table referred to.  What deletes and renames do is left to the
+ * foreign keys.
  */
 #include "postgres.h"
 
