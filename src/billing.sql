@@ -2,8 +2,8 @@
 --
 -- All of it is reckoned in days of the tenant's calendar, where a month has a
 -- first day in every time zone, and made instants of at the very end: a day
--- begins at its local midnight, or, where clocks skip that, right after.
---
+-- begins at its local midnight; where clocks skip that, right after; where they
+-- have it twice, with the second.
 
 CREATE FUNCTION meter.billing_span(month date, tenants text[] DEFAULT NULL)
 RETURNS TABLE (tenant text, month date, period_from date, period_to date, time_zone text,
