@@ -67,6 +67,7 @@ OBJS = \
 	src/partition.o \
 	src/queue.o \
 	src/quota.o \
+	src/reference.o \
 	src/refuse.o \
 	src/reject.o \
 	src/rollup.o \
@@ -113,12 +114,19 @@ SQL_PARTS = \
 	src/maintain.sql \
 	src/plan.sql \
 	src/tenant.sql \
+	src/subscription.sql \
 	src/rule.sql \
 	src/decision.sql \
 	src/limit.sql \
 	src/quota.sql \
 	src/preset.sql \
 	src/charge.sql \
+	src/currency.sql \
+	src/price.sql \
+	src/credit.sql \
+	src/coupon.sql \
+	src/billing.sql \
+	src/reference.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -137,8 +145,9 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 # Regression tests, in the order in which they run; test/run.sh complains of a
 # sql/*.sql that is missing here.
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
-	queue ignore correct usage rollup gauge report live plan tenant rule \
-	decision limit quota preset charge maintain schedule stats grant privileges
+	queue ignore correct usage rollup gauge report live plan tenant \
+	subscription rule decision limit quota preset charge currency price credit \
+	coupon reference billing maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

@@ -40,6 +40,10 @@ SELECT meter_reset_limit('acme');
 SELECT count(*) FROM meter.rate_limit;
 SELECT count(*) FROM meter.rate_limit_status;
 SELECT meter_load_preset('tiered');
+SELECT count(*) FROM meter.price;
+SELECT count(*) FROM meter.credit_balance;
+SELECT count(*) FROM meter.billing_price('2026-01-01');
+SELECT meter_change_plan('acme', NULL);
 RESET ROLE;
 
 SET ROLE regress_admin;
@@ -58,6 +62,24 @@ INSERT INTO meter.rate_limit (tenant, per, max) VALUES ('acme', 'hour', 5);
 UPDATE meter.rate_limit SET max = 6 WHERE tenant = 'acme';
 UPDATE meter.plan SET plan = 'renamed' WHERE plan = 'by_admin';
 DELETE FROM meter.rate_limit WHERE tenant = 'acme';
+INSERT INTO meter.plan_version (plan, base_price) VALUES ('renamed', 5);
+UPDATE meter.plan_version SET base_price = 6 WHERE plan = 'renamed';
+UPDATE meter.tenant SET status = 'cancelled', started_on = '2026-01-01' WHERE tenant = 'acme';
+SELECT meter_change_plan('acme', 'renamed') IS NOT NULL AS changed;
+INSERT INTO meter.subscription (tenant, valid_from, plan) VALUES ('acme', '2025-01-01', 'renamed');
+SELECT meter.subscription_apply();
+INSERT INTO meter.price (price, tenant, metric, model, params) VALUES ('api', 'acme', 'api_requests', 'flat', '{"amount": 5}');
+UPDATE meter.price SET valid_to = '2030-01-01' WHERE price = 'api';
+INSERT INTO meter.fx_rate (base, quote, valid_from, rate) VALUES ('EUR', 'USD', '2026-01-01', 1.1);
+INSERT INTO meter.credit (tenant, amount) VALUES ('acme', 5);
+INSERT INTO meter.coupon (coupon, percent) VALUES ('SPRING', 10);
+INSERT INTO meter.tenant_coupon (tenant, coupon, valid_from) VALUES ('acme', 'SPRING', '2026-01-01');
+INSERT INTO meter.credit_use SELECT tenant, credit_id, '2026-01-01', 1, 5 FROM meter.credit;
+SELECT tenant, plan, base_price FROM meter.billing_plan('2025-06-01');
+DELETE FROM meter.tenant_coupon;
+DELETE FROM meter.coupon;
+DELETE FROM meter.fx_rate;
+DELETE FROM meter.plan_version;
 DELETE FROM meter.tenant WHERE plan = 'renamed';
 DELETE FROM meter.plan WHERE plan = 'renamed';
 TRUNCATE meter.rate_limit;
@@ -77,12 +99,22 @@ SELECT count(*) FROM meter.limit_stats;
 SELECT meter_track('acme');
 SELECT meter_allow('acme');
 SELECT meter_rollup();
+SELECT tenant, used, b.left FROM meter.credit_balance AS b;
+SELECT meter.currency_digits('JPY'), meter.fx('EUR', 'EUR', '2026-01-01');
+SELECT count(*) FROM meter.billing_period('2026-01-01');
+SELECT count(*) FROM meter.billing_plan('2026-01-01');
+SELECT count(*) FROM meter.billing_price('2026-01-01');
+UPDATE meter.price SET params = '{"amount": 6}';
+UPDATE meter.subscription SET plan = NULL;
+INSERT INTO meter.credit (tenant, amount) VALUES ('acme', 5);
+SELECT meter_change_plan('acme', NULL);
+SELECT meter.subscription_apply();
 INSERT INTO meter.plan (plan) VALUES ('by_analyst');
 DELETE FROM meter.rate_limit;
 SELECT meter_load_preset('monthly');
 RESET ROLE;
 
--- who may call what of the limits
+-- who may call what of the limits and prices
 SELECT DISTINCT p.proname,
 	has_function_privilege('regress_app', p.oid, 'EXECUTE') AS app,
 	has_function_privilege('regress_analyst', p.oid, 'EXECUTE') AS analyst,
@@ -91,7 +123,8 @@ FROM pg_proc AS p
 JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'meter'
 WHERE p.proname = ANY ('{meter_check,meter_allow,meter_require,meter_refund,meter_headers,meter_reset_limit,
-	limit_state,account_state,quota_used,known_time_zone,resource_matches,resource_matches_any,meter_load_preset,meter_grant}') OR p.prorettype = 'trigger'::regtype
+	limit_state,account_state,quota_used,known_time_zone,resource_matches,resource_matches_any,meter_load_preset,meter_grant,
+	meter_change_plan,subscription_apply,billing_span,billing_period,billing_plan,billing_price,currency_digits,fx}') OR p.prorettype = 'trigger'::regtype
 ORDER BY p.proname;
 
 SET client_min_messages = warning;

@@ -45,3 +45,38 @@ SELECT plan, per, max FROM meter.rate_limit ORDER BY id;
 
 -- the trigger function is nothing to call
 SELECT meter_rule_changed();
+
+-- versions: what a plan costs since when
+\set VERBOSITY default
+SET datestyle = 'ISO, YMD';
+INSERT INTO meter.plan_version (plan) VALUES ('team');
+INSERT INTO meter.plan_version (plan, valid_from, base_price, currency, trial_days, min_amount, max_amount) VALUES
+	('team', '2026-01-01', 19.99, 'EUR', 14, 50, 5000), ('team', '2026-07-01', 29.99, 'EUR', 0, 50, 50);
+INSERT INTO meter.plan_version AS v (plan, valid_from, base_price) VALUES ('team', '2026-07-01', 24.99)
+ON CONFLICT (plan, valid_from) DO UPDATE SET base_price = EXCLUDED.base_price;
+SELECT * FROM meter.plan_version ORDER BY plan, valid_from;
+\set VERBOSITY terse
+INSERT INTO meter.plan_version (plan) VALUES (NULL);
+INSERT INTO meter.plan_version (plan) VALUES ('gold');
+INSERT INTO meter.plan_version (plan) VALUES ('team');
+INSERT INTO meter.plan_version (plan, valid_from) VALUES ('team', '-infinity');
+INSERT INTO meter.plan_version (plan, valid_from) VALUES ('team', 'infinity');
+INSERT INTO meter.plan_version (plan, valid_from, base_price) VALUES ('team', '2027-01-01', -1);
+INSERT INTO meter.plan_version (plan, valid_from, base_price) VALUES ('team', '2027-01-01', 'NaN');
+INSERT INTO meter.plan_version (plan, valid_from, base_price) VALUES ('team', '2027-01-01', 'Infinity');
+INSERT INTO meter.plan_version (plan, valid_from, currency) VALUES ('team', '2027-01-01', 'eur');
+INSERT INTO meter.plan_version (plan, valid_from, currency) VALUES ('team', '2027-01-01', 'EURO');
+INSERT INTO meter.plan_version (plan, valid_from, currency) VALUES ('team', '2027-01-01', NULL);
+INSERT INTO meter.plan_version (plan, valid_from, trial_days) VALUES ('team', '2027-01-01', -1);
+INSERT INTO meter.plan_version (plan, valid_from, trial_days) VALUES ('team', '2027-01-01', 3661);
+INSERT INTO meter.plan_version (plan, valid_from, min_amount) VALUES ('team', '2027-01-01', -1);
+INSERT INTO meter.plan_version (plan, valid_from, min_amount) VALUES ('team', '2027-01-01', 'NaN');
+INSERT INTO meter.plan_version (plan, valid_from, max_amount) VALUES ('team', '2027-01-01', -1);
+INSERT INTO meter.plan_version (plan, valid_from, max_amount) VALUES ('team', '2027-01-01', 'Infinity');
+INSERT INTO meter.plan_version (plan, valid_from, min_amount, max_amount) VALUES ('team', '2027-01-01', 2, 1);
+-- they follow the plan
+UPDATE meter.plan SET plan = 'crew' WHERE plan = 'team';
+DELETE FROM meter.tenant;
+SELECT plan, count(*) FROM meter.plan_version GROUP BY plan;
+DELETE FROM meter.plan WHERE plan = 'crew';
+SELECT count(*) FROM meter.plan_version;

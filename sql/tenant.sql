@@ -80,3 +80,28 @@ SELECT meter_tenant_changed();
 SELECT meter.tenant_time_zone_check();
 TRUNCATE meter.tenant;
 SELECT count(*) FROM meter.tenant;
+
+-- what bills need
+\set VERBOSITY default
+SET datestyle = 'ISO, YMD';
+INSERT INTO meter.tenant (tenant) VALUES ('plain');
+INSERT INTO meter.tenant (tenant, plan, status, started_on, billing_anchor, currency, tax_percent, customer) VALUES
+	('full', 'pro', 'suspended', '2026-01-31', 31, 'EUR', 19.6, 'cus_123'), ('most', NULL, 'cancelled', '1999-12-31', 1, 'JPY', 100, repeat('x', 255));
+SELECT tenant, plan, status, started_on, billing_anchor, currency, tax_percent, left(customer, 10) AS customer FROM meter.tenant ORDER BY tenant;
+\set VERBOSITY terse
+UPDATE meter.tenant SET status = 'deleted' WHERE tenant = 'plain';
+UPDATE meter.tenant SET status = NULL WHERE tenant = 'plain';
+UPDATE meter.tenant SET started_on = 'infinity' WHERE tenant = 'plain';
+UPDATE meter.tenant SET started_on = '-infinity' WHERE tenant = 'plain';
+UPDATE meter.tenant SET billing_anchor = 0 WHERE tenant = 'plain';
+UPDATE meter.tenant SET billing_anchor = 32 WHERE tenant = 'plain';
+UPDATE meter.tenant SET billing_anchor = NULL WHERE tenant = 'plain';
+UPDATE meter.tenant SET currency = 'euro' WHERE tenant = 'plain';
+UPDATE meter.tenant SET currency = '' WHERE tenant = 'plain';
+UPDATE meter.tenant SET tax_percent = -1 WHERE tenant = 'plain';
+UPDATE meter.tenant SET tax_percent = 100.1 WHERE tenant = 'plain';
+UPDATE meter.tenant SET tax_percent = 'NaN' WHERE tenant = 'plain';
+UPDATE meter.tenant SET tax_percent = NULL WHERE tenant = 'plain';
+UPDATE meter.tenant SET customer = '' WHERE tenant = 'plain';
+UPDATE meter.tenant SET customer = repeat('x', 256) WHERE tenant = 'plain';
+UPDATE meter.tenant SET customer = E'cus\n1' WHERE tenant = 'plain';

@@ -1,6 +1,6 @@
 /*
  * maintain.c
- *		meter_maintain(): partitions and what has expired.
+ *		meter_maintain(): partitions, what has expired, and plans that are due.
  *
  * The flush and the rollup make the partitions they need; making them ahead
  * only keeps that work out of their way.  Dropping is done here alone.
@@ -214,6 +214,22 @@ drop_partitions(ReturnSetInfo *rsinfo, TimestampTz before)
 	}
 }
 
+static void
+apply_subscriptions(ReturnSetInfo *rsinfo)
+{
+	bool		isnull;
+	int64		applied;
+
+	if (SPI_execute("SELECT meter.subscription_apply()", false, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "could not apply meter.subscription");
+	applied = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										  SPI_tuptable->tupdesc, 1, &isnull));
+	if (applied > 0)
+		report(rsinfo, "changed", "tenant",
+			   psprintf("plans of tenants: " INT64_FORMAT, applied));
+}
+
 PG_FUNCTION_INFO_V1(meter_maintain);
 
 Datum
@@ -228,6 +244,7 @@ meter_maintain(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	owner_begin(&scope);
 	make_partitions(rsinfo);
+	apply_subscriptions(rsinfo);
 	delete_expired(rsinfo, "idempotency_key",
 				   "DELETE FROM meter.idempotency_key WHERE seen_at < $1",
 				   now - setting_dedup_window * USECS_PER_MINUTE);

@@ -1,4 +1,4 @@
--- plan.sql: plans, which limits are made for
+-- plan.sql: plans, which limits and prices are made for
 
 CREATE TABLE meter.plan (
 	plan text COLLATE "C" NOT NULL
@@ -32,3 +32,36 @@ FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_rule_changed();
 ALTER TABLE meter.plan ENABLE ALWAYS TRIGGER plan_changed;
 
 SELECT pg_catalog.pg_extension_config_dump('meter.plan', '');
+
+CREATE TABLE meter.plan_version (
+	plan text COLLATE "C" NOT NULL
+		CONSTRAINT plan_version_plan_fkey REFERENCES meter.plan ON UPDATE CASCADE ON DELETE CASCADE,
+	valid_from date NOT NULL DEFAULT '2000-01-01'
+		CONSTRAINT plan_version_valid_from_check CHECK (isfinite(valid_from)),
+	base_price numeric NOT NULL DEFAULT 0
+		CONSTRAINT plan_version_base_price_check CHECK (base_price >= 0 AND base_price < 'Infinity'),
+	currency text COLLATE "C" NOT NULL DEFAULT 'USD'
+		CONSTRAINT plan_version_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
+	trial_days integer NOT NULL DEFAULT 0
+		CONSTRAINT plan_version_trial_days_check CHECK (trial_days BETWEEN 0 AND 3660),
+	min_amount numeric
+		CONSTRAINT plan_version_min_amount_check CHECK (min_amount >= 0 AND min_amount < 'Infinity'),
+	max_amount numeric
+		CONSTRAINT plan_version_max_amount_check CHECK (max_amount >= 0 AND max_amount < 'Infinity'),
+	PRIMARY KEY (plan, valid_from),
+	CONSTRAINT plan_version_min_max_check CHECK (min_amount <= max_amount)
+);
+COMMENT ON TABLE meter.plan_version IS
+'What a plan costs, and since when: on a day, the version with the latest valid_from that is not after it is in force. A plan without one costs nothing by itself';
+COMMENT ON COLUMN meter.plan_version.plan IS 'the plan';
+COMMENT ON COLUMN meter.plan_version.valid_from IS
+'first day, in the time zone of each tenant; until the next version begins';
+COMMENT ON COLUMN meter.plan_version.base_price IS 'what the plan costs for a whole period, whatever is used';
+COMMENT ON COLUMN meter.plan_version.currency IS
+'ISO 4217 code of the currency of base_price, min_amount and max_amount, and of the bills of tenants that have none of their own';
+COMMENT ON COLUMN meter.plan_version.trial_days IS
+'days, 0 to 3660, from the beginning of a tenant''s first subscription, for which nothing is charged, if it begins in this version';
+COMMENT ON COLUMN meter.plan_version.min_amount IS 'what a bill for a whole period comes to at least; null: nothing';
+COMMENT ON COLUMN meter.plan_version.max_amount IS 'what a bill for a whole period comes to at most; null: any amount';
+
+SELECT pg_catalog.pg_extension_config_dump('meter.plan_version', '');

@@ -9,16 +9,40 @@ CREATE TABLE meter.tenant (
 	time_zone text NOT NULL DEFAULT 'UTC',
 	created_at timestamptz NOT NULL DEFAULT now(),
 	changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	status text COLLATE "C" NOT NULL DEFAULT 'active'
+		CONSTRAINT tenant_status_check CHECK (
+			status = ANY (ARRAY['active', 'suspended', 'cancelled'])),
+	started_on date
+		CONSTRAINT tenant_started_on_check CHECK (isfinite(started_on)),
+	billing_anchor smallint NOT NULL DEFAULT 1
+		CONSTRAINT tenant_billing_anchor_check CHECK (billing_anchor BETWEEN 1 AND 31),
+	currency text COLLATE "C"
+		CONSTRAINT tenant_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
+	tax_percent numeric NOT NULL DEFAULT 0
+		CONSTRAINT tenant_tax_percent_check CHECK (tax_percent BETWEEN 0 AND 100),
+	customer text
+		CONSTRAINT tenant_customer_check CHECK (octet_length(customer) BETWEEN 1 AND 255
+			AND customer !~ '[[:cntrl:]]' AND customer ~ '[^ ]'),
 	PRIMARY KEY (tenant)
 );
 COMMENT ON TABLE meter.tenant IS
-'Tenants of whom more is to be known than their name: their plan and time zone. A tenant without a row can be metered all the same';
+'Tenants of whom more is to be known than their name: their plan and time zone, and what bills need. A tenant without a row can be metered and limited all the same, but has no bills';
 COMMENT ON COLUMN meter.tenant.tenant IS 'name, as in meter.event: at most 128 bytes';
 COMMENT ON COLUMN meter.tenant.plan IS 'the tenant''s plan, whose limits hold; null is none';
 COMMENT ON COLUMN meter.tenant.time_zone IS
-'time zone in which the tenant''s calendar quotas begin anew, a name of pg_timezone_names';
+'time zone of the tenant''s days and months, in which calendar quotas and billing periods begin, a name of pg_timezone_names';
 COMMENT ON COLUMN meter.tenant.created_at IS 'when the tenant was added';
 COMMENT ON COLUMN meter.tenant.changed_at IS 'when the row was last changed';
+COMMENT ON COLUMN meter.tenant.status IS
+'active; suspended, which is billed all the same; or cancelled, which ends the subscription on the day it is set';
+COMMENT ON COLUMN meter.tenant.started_on IS
+'first day that is billed, in the tenant''s time zone; null: that of created_at';
+COMMENT ON COLUMN meter.tenant.billing_anchor IS
+'day of the month on which billing periods begin, 1 to 31; in a shorter month its last day';
+COMMENT ON COLUMN meter.tenant.currency IS
+'ISO 4217 code of the currency of the tenant''s bills; null: that of its plan, or else USD';
+COMMENT ON COLUMN meter.tenant.tax_percent IS 'tax on the tenant''s bills, in percent, 0 to 100';
+COMMENT ON COLUMN meter.tenant.customer IS 'what the payment provider calls the tenant, 1 to 255 bytes';
 
 -- A time zone shall mean the same everywhere, so what SET timezone and AT TIME
 -- ZONE take otherwise is refused: an offset, which knows no daylight saving

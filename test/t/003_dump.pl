@@ -53,6 +53,31 @@ ask(q{
 	SELECT meter_rollup();
 	INSERT INTO meter.consumer (name, last_seq) VALUES ('export', 1234);
 
+	-- what bills are made by: t0 has changed its plan, t1 will, t2 is cancelled, t3
+	-- has returned, t4 has no history, t5 has no plan
+	INSERT INTO meter.plan (plan) VALUES ('free'), ('pro'), ('unused');
+	INSERT INTO meter.plan_version (plan, valid_from, base_price, currency, trial_days, min_amount, max_amount)
+	VALUES ('pro', '2024-01-01', 19.90, 'EUR', 14, 5, NULL), ('pro', '2025-01-01', 29.90, 'EUR', 0, NULL, 1000.5);
+	INSERT INTO meter.tenant (tenant, plan, time_zone, started_on, billing_anchor, currency, tax_percent, customer)
+	SELECT 't' || i, CASE WHEN i < 5 THEN 'free' END, (ARRAY['UTC', 'Asia/Kolkata', 'America/New_York'])[1 + i % 3],
+		CASE WHEN i <> 4 THEN date '2025-01-01' + i END, 1 + 6 * i, CASE WHEN i = 3 THEN 'JPY' END, i, 'cus_' || i
+	FROM generate_series(0, 5) AS i;
+	UPDATE meter.tenant SET plan = 'pro' WHERE tenant = 't0';
+	SELECT meter_change_plan('t1', 'pro', current_date + 40);
+	UPDATE meter.tenant SET status = 'cancelled' WHERE tenant IN ('t2', 't3');
+	UPDATE meter.subscription SET valid_from = valid_from - 100 WHERE tenant = 't3' AND plan IS NULL;
+	UPDATE meter.tenant SET status = 'active', plan = 'pro' WHERE tenant = 't3';
+	INSERT INTO meter.price (price, plan, tenant, metric, dims, aggregation, percentile, model, params, included, valid_from, valid_to)
+	VALUES ('tokens', NULL, NULL, 'tokens', '{"model": "m1"}', 'sum', NULL, 'per_unit', '{"unit_amount": "0.001"}', 0.5, '2024-01-01', '2025-06-01'),
+		('tokens', NULL, NULL, 'tokens', '{"gone": "m1"}', 'sum', NULL, 'per_unit', '{"unit_amount": "0.002"}', 0.5, '2025-06-01', NULL),
+		('tokens', 'pro', NULL, 'tokens', '{}', 'sum', NULL, 'per_unit', '{"unit_amount": "0.0005"}', 1000, '2025-01-01', NULL),
+		('storage', NULL, 't0', 'storage', '{}', 'percentile', 95, 'graduated', '{"tiers": [{"up_to": 1, "unit_amount": 2}, {"unit_amount": 1}]}', 0, '2025-01-01', NULL);
+	INSERT INTO meter.fx_rate (base, quote, valid_from, rate) VALUES ('EUR', 'JPY', '2025-01-01', 162.123456789);
+	INSERT INTO meter.credit (tenant, amount, currency, expires_on, reason) VALUES ('t0', 12.34, 'EUR', '2030-01-01', 'with a "quote"');
+	INSERT INTO meter.credit_use SELECT tenant, credit_id, '2025-02-01', 1, 2.34 FROM meter.credit;
+	INSERT INTO meter.coupon (coupon, percent, amount, currency) VALUES ('SPRING', 10, NULL, NULL), ('FIVE', NULL, 5, 'EUR');
+	INSERT INTO meter.tenant_coupon (tenant, coupon, valid_from, periods) VALUES ('t0', 'SPRING', '2025-02-01', 3);
+
 	-- in the log, not rolled up
 	SELECT count(meter_track('t1', latency_ms => i, user_id => 'v' || i)) FROM generate_series(1, 20) AS i;
 	SELECT meter_flush();
@@ -74,6 +99,21 @@ my %contents = (
 	'metrics' => 'SELECT * FROM meter.metric ORDER BY metric',
 	'waiting events' => 'SELECT * FROM meter.inbox ORDER BY received_at',
 	'rejected events' => 'SELECT * FROM meter.rejected_event ORDER BY rejected_at',
+	'plans' => 'SELECT * FROM meter.plan ORDER BY plan',
+	'versions of plans' => 'SELECT * FROM meter.plan_version ORDER BY plan, valid_from',
+	'tenants' => 'SELECT * FROM meter.tenant ORDER BY tenant',
+	'the history of plans' => 'SELECT * FROM meter.subscription ORDER BY tenant, valid_from',
+	'prices' => 'SELECT * FROM meter.price ORDER BY price_id',
+	'exchange rates' => 'SELECT * FROM meter.fx_rate ORDER BY base, quote, valid_from',
+	'credits' => 'SELECT * FROM meter.credit_balance ORDER BY tenant, credit_id',
+	'coupons' => 'SELECT * FROM meter.coupon ORDER BY coupon',
+	'coupons of tenants' => 'SELECT * FROM meter.tenant_coupon ORDER BY tenant, coupon',
+	'who is billed for what, and when' => q{
+		SELECT p.*::text FROM generate_series(timestamp '2025-01-01', '2027-06-01', '1 month') AS m,
+			meter.billing_plan(m::date) AS p
+		UNION ALL SELECT p.*::text FROM generate_series(timestamp '2025-01-01', '2027-06-01', '1 month') AS m,
+			meter.billing_price(m::date) AS p
+		ORDER BY 1},
 	'hourly usage' => q{SELECT * FROM meter.usage_hourly
 		ORDER BY hour, tenant, metric, service, endpoint, method, dims},
 	'usage of users' => 'SELECT * FROM meter.usage_user_daily ORDER BY day, tenant, metric, user_id',
