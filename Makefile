@@ -58,10 +58,13 @@ OBJS = \
 	src/limit_bucket.o \
 	src/limit_state.o \
 	src/live.o \
+	src/llm.o \
+	src/llm_token.o \
 	src/log.o \
 	src/maintain.o \
 	src/meter.o \
 	src/metric.o \
+	src/model_price.o \
 	src/owner.o \
 	src/partition.o \
 	src/queue.o \
@@ -118,6 +121,8 @@ SQL_PARTS = \
 	src/quota.sql \
 	src/preset.sql \
 	src/charge.sql \
+	src/model_price.sql \
+	src/llm.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -137,7 +142,7 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 # sql/*.sql that is missing here.
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup gauge report live plan tenant rule \
-	decision limit quota preset charge maintain schedule stats grant privileges
+	decision limit quota preset charge model_price llm maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

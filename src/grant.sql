@@ -9,8 +9,8 @@ DECLARE
 	pattern text;
 BEGIN
 	pattern := CASE privileges
-		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_normalize_endpoint|meter_check|meter_allow|meter_require|meter_refund|meter_headers|header_.*|meter_(explain_)?charge(_events|_check)?)$'
-		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state|meter_headers|header_.*|limit_state|account_state|quota_used|resource_matches|meter_(explain_)?charge(_events|_check)?)$'
+		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_track_llm|meter_llm_cost|meter_normalize_endpoint|meter_check|meter_allow|meter_require|meter_refund|meter_headers|header_.*|meter_(explain_)?charge(_events|_check)?)$'
+		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state|meter_headers|header_.*|limit_state|account_state|quota_used|resource_matches|meter_llm_cost|meter_(explain_)?charge(_events|_check)?)$'
 		WHEN 'admin' THEN '^(?!meter_grant$)'
 	END;
 	IF pattern IS NULL THEN
@@ -39,7 +39,7 @@ BEGIN
 	END IF;
 	IF privileges = 'admin' THEN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.metric, meter.consumer,'
-			' meter.plan, meter.tenant, meter.rate_limit TO %I', role);
+			' meter.plan, meter.tenant, meter.rate_limit, meter.model_price TO %I', role);
 		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
 	END IF;
 END

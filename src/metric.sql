@@ -40,3 +40,19 @@ AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON meter.metric
 FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_metric_changed();
 
 SELECT pg_catalog.pg_extension_config_dump('meter.metric', '');
+
+-- Not rows of meter.metric from the start, which a dump would bring again.
+CREATE VIEW meter.builtin_metric AS
+SELECT b.metric, b.unit, b.dimensions, b.description
+FROM (VALUES
+	('llm_requests', 'call', ARRAY['provider', 'model', 'unpriced'],
+		'calls of language models, with their cost (meter_track_llm)'),
+	('llm_tokens', 'token', ARRAY['provider', 'model', 'token_type', 'unpriced'],
+		'tokens of language models: input, cached, cache_creation, output (meter_track_llm)')
+) AS b(metric, unit, dimensions, description);
+COMMENT ON VIEW meter.builtin_metric IS
+'How metrics that have a meaning of their own are registered in meter.metric on first use, if they are not there';
+COMMENT ON COLUMN meter.builtin_metric.metric IS 'name';
+COMMENT ON COLUMN meter.builtin_metric.unit IS 'unit of the quantity, for people';
+COMMENT ON COLUMN meter.builtin_metric.dimensions IS 'keys of an event''s metadata by which usage is grouped';
+COMMENT ON COLUMN meter.builtin_metric.description IS 'what is counted, for people';

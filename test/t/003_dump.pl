@@ -52,6 +52,8 @@ ask(q{
 	SELECT meter_flush();
 	SELECT meter_rollup();
 	INSERT INTO meter.consumer (name, last_seq) VALUES ('export', 1234);
+	SELECT meter_import_model_prices('{"m": {"litellm_provider": "p", "input_cost_per_token": 3e-05}}', '2024-01-01');
+	UPDATE meter.metric SET description = 'changed by hand' WHERE metric = 'llm_tokens';
 
 	-- in the log, not rolled up
 	SELECT count(meter_track('t1', latency_ms => i, user_id => 'v' || i)) FROM generate_series(1, 20) AS i;
@@ -72,6 +74,7 @@ my %contents = (
 	'the register of partitions' => 'SELECT * FROM meter.event_partition ORDER BY day',
 	'idempotency keys' => 'SELECT * FROM meter.idempotency_key ORDER BY tenant, key',
 	'metrics' => 'SELECT * FROM meter.metric ORDER BY metric',
+	'prices of models' => 'SELECT * FROM meter.model_price ORDER BY model',
 	'waiting events' => 'SELECT * FROM meter.inbox ORDER BY received_at',
 	'rejected events' => 'SELECT * FROM meter.rejected_event ORDER BY rejected_at',
 	'hourly usage' => q{SELECT * FROM meter.usage_hourly
