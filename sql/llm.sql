@@ -67,6 +67,11 @@ SELECT meter_track_llm('acme', 'anthropic', 'claude', 1000, 10, 300, cache_creat
 SELECT meter_track_llm('acme', 'openai', 'embed', 7, 0, status => 500, error_message => 'broken', at => '2024-02-10 10:03');
 SELECT meter_track_llm('acme', 'openai', 'gpt-4', 0, 0, at => '2024-02-10 10:04');
 SELECT metric, quantity, cost, validated, metadata FROM meter.inbox ORDER BY at;
+-- usage up to now has its tokens already, and the flush and the rollup change nothing of it
+CREATE TABLE live AS
+SELECT hour, tenant, metric, service, endpoint, dims, events, errors, first_at, quantity, cost, users FROM meter.live;
+SELECT metric, count(*), sum(events) AS events, sum(quantity) AS quantity FROM live GROUP BY metric ORDER BY metric;
+SELECT count(*) FROM meter.usage_tail('acme');
 SELECT * FROM meter_flush();
 SELECT seq, at, metric, quantity AS n, cost, status, latency_ms AS ms, user_id, idempotency_key AS key, request_id AS request,
 	error_message AS error, metadata
@@ -76,6 +81,10 @@ SELECT service, endpoint, method, count(*) FROM meter.event WHERE request_id = '
 -- the totals: requests with their cost, tokens by type
 SELECT meter_rollup();
 SELECT metric, dims, events, errors, quantity, cost FROM meter.usage_hourly ORDER BY metric, dims, cost;
+SELECT count(*) FROM (SELECT live::text FROM live
+	EXCEPT SELECT u::text FROM (
+		SELECT hour, tenant, metric, service, endpoint, dims, events, errors, first_at, quantity, cost, users
+		FROM meter.usage_hourly) AS u) AS differs;
 
 -- a repeat is dropped as a whole, whatever it says, here at the call and there at the flush
 SELECT meter_track_llm('acme', 'openai', 'gpt-4', 4808, 10, 7, idempotency_key => 'c1', at => '2024-02-10 10:05');

@@ -51,6 +51,6 @@ FROM (
 ) AS part
 GROUP BY hour, tenant, metric, service, endpoint, method, dims;
 COMMENT ON VIEW meter.live IS
-'What has happened up to now? meter.usage_hourly together with the events that are not rolled up yet; the same columns. Events that wait in the queue appear with the flush that brings them into the log (within meter.flush_interval), rows of COPY meter.inbox with the flush that checks them, corrections with the flush that applies them, the tokens of calls of language models with the flush of their call';
+'What has happened up to now? meter.usage_hourly together with the events that are not rolled up yet; the same columns. Events that wait in the queue appear with the flush that brings them into the log (within meter.flush_interval), rows of COPY meter.inbox with the flush that checks them, corrections with the flush that applies them';
 
 SET LOCAL search_path TO pg_catalog, pg_temp;

@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
+#include "funcapi.h"
 #include "utils/builtins.h"
 
 #include "compat.h"
@@ -138,4 +140,34 @@ llm_tokens(const Event *call, Event *tokens)
 		event->metadata = metadata_of(call->metadata, types[i]);
 	}
 	return n;
+}
+
+PG_FUNCTION_INFO_V1(meter_tokens_of_call);
+
+/*
+ * The same for meter.live, of the calls that wait in the inbox.
+ */
+Datum
+meter_tokens_of_call(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Event		tokens[LLM_TOKEN_TYPES];
+	Event		call;
+	int			n = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	memset(&call, 0, sizeof(call));
+	call.metadata = PG_GETARG_JSONB_P(0);
+	if (JB_ROOT_IS_OBJECT(call.metadata))
+		n = llm_tokens(&call, tokens);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		values[0] = NumericGetDatum(tokens[i].quantity);
+		values[1] = JsonbPGetDatum(tokens[i].metadata);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }

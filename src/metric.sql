@@ -41,6 +41,12 @@ FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_metric_changed();
 
 SELECT pg_catalog.pg_extension_config_dump('meter.metric', '');
 
+CREATE FUNCTION meter.tokens_of_call(of_call jsonb, OUT quantity numeric, OUT metadata jsonb)
+RETURNS SETOF record
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 2 AS 'MODULE_PATHNAME', 'meter_tokens_of_call';
+COMMENT ON FUNCTION meter.tokens_of_call(jsonb) IS
+'The events of metric llm_tokens that follow an event of metric llm_requests with this metadata: their quantities and their metadata';
+
 -- Not rows of meter.metric from the start, which a dump would bring again.
 CREATE VIEW meter.builtin_metric AS
 SELECT b.metric, b.unit, b.dimensions, b.description
