@@ -103,6 +103,21 @@ SELECT meter_rollup();
 SELECT metric, dims, events, quantity, cost FROM meter.usage_hourly WHERE dims @> '{"model": "gpt-4"}' ORDER BY metric, dims;
 SELECT meter_correct('acme', 'c1', void => true);
 
+-- by seq it is the call only: then its key names nothing to correct, but its tokens can still be voided
+SELECT meter_track_llm('void', 'openai', 'gpt-4', 7, 8, idempotency_key => 'v', at => '2024-02-10 10:00');
+SELECT appended FROM meter_flush();
+SELECT meter_correct('void', seq => (SELECT max(seq) FROM meter.event WHERE tenant = 'void' AND metric = 'llm_requests'), void => true);
+SELECT appended FROM meter_flush();
+SELECT meter_correct('void', 'v', quantity => 1);
+SELECT meter_correct('void', 'v', void => true);
+SELECT appended FROM meter_flush();
+SELECT count(*), count(*) FILTER (WHERE superseded_by IS NULL) AS counting FROM meter.event WHERE tenant = 'void';
+-- tokens that were tracked by hand are an event like any other
+SELECT meter_track('void', 'llm_tokens', 5, idempotency_key => 'w', at => '2024-02-10 10:00');
+SELECT meter_correct('void', 'w', quantity => 6);
+SELECT appended FROM meter_flush();
+SELECT quantity FROM meter.event WHERE idempotency_key = 'w' AND superseded_by IS NULL;
+
 -- calls from elsewhere have tokens too, as far as their metadata make sense
 SELECT element, result FROM meter_track_batch('[
 	{"tenant": "other", "metric": "llm_requests", "at": "2024-02-11 00:00Z", "cost": 0.5,

@@ -46,20 +46,23 @@ enum
 
 /*
  * Read the events that still count by their key or the one by its position.
- * Tokens come behind their call.  Returns how many there are.
+ * The key of a call is also that of its tokens, which are wanted only if all
+ * is to be void.  Returns how many there are.
  */
 static int
-find_events(Datum tenant, bool by_key, Datum key_or_seq, Event *events)
+find_events(Datum tenant, bool by_key, Datum key_or_seq, bool voids,
+			Event *events)
 {
 	static SPIPlanPtr key_plan = NULL;
 	static SPIPlanPtr seq_plan = NULL;
-	Datum		args[2];
+	Datum		args[3];
 	Datum		values[INBOX_COLUMNS];
 	bool		isnull[INBOX_COLUMNS];
 	bool		validated;
 
 	args[0] = tenant;
 	args[1] = key_or_seq;
+	args[2] = BoolGetDatum(voids);
 
 	/* the subqueries give the event's time or day, so one partition is read */
 	if (by_key)
@@ -70,8 +73,12 @@ find_events(Datum tenant, bool by_key, Datum key_or_seq, Event *events)
 				   "AND e.at = (SELECT k.at FROM meter.idempotency_key AS k "
 				   "            WHERE k.tenant = $1 AND k.key = $2) "
 				   "AND e.superseded_by IS NULL "
-				   "ORDER BY e.metric = '" LLM_TOKENS "', e.seq",
-				   2, TEXTOID, TEXTOID);
+				   "AND ($3 OR e.metric <> '" LLM_TOKENS "' OR NOT EXISTS ("
+				   "  SELECT FROM meter.event AS c "
+				   "  WHERE c.tenant = $1 AND c.idempotency_key = $2 AND c.at = e.at "
+				   "  AND c.metric = '" LLM_REQUESTS "')) "
+				   "ORDER BY e.seq",
+				   3, TEXTOID, TEXTOID, BOOLOID);
 	else
 		owner_plan(&seq_plan,
 				   "SELECT e.* FROM meter.event_partition AS p "
@@ -107,6 +114,7 @@ meter_correct(PG_FUNCTION_ARGS)
 	Event	   *list[MAX_EVENTS];
 	EventError	error;
 	bool		by_key = !PG_ARGISNULL(ARG_IDEMPOTENCY_KEY);
+	bool		voids = !PG_ARGISNULL(ARG_VOID) && PG_GETARG_BOOL(ARG_VOID);
 	int			n;
 
 	PreventCommandIfReadOnly("meter_correct()");
@@ -124,7 +132,7 @@ meter_correct(PG_FUNCTION_ARGS)
 	owner_begin(&scope);
 	n = find_events(PG_GETARG_DATUM(ARG_TENANT), by_key,
 					by_key ? PG_GETARG_DATUM(ARG_IDEMPOTENCY_KEY) :
-					PG_GETARG_DATUM(ARG_SEQ), events);
+					PG_GETARG_DATUM(ARG_SEQ), voids, events);
 	if (n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
@@ -152,14 +160,9 @@ meter_correct(PG_FUNCTION_ARGS)
 	}
 	if (!PG_ARGISNULL(ARG_METADATA))
 		event->metadata = PG_GETARG_JSONB_P(ARG_METADATA);
-	event->voids = !PG_ARGISNULL(ARG_VOID) && PG_GETARG_BOOL(ARG_VOID);
-
-	/* values are of the call only, but it is void with all its tokens */
-	if (!event->voids)
-		n = 1;
 	for (int i = 0; i < n; i++)
 	{
-		events[i].voids = event->voids;
+		events[i].voids = voids;
 		if (!event_check(&events[i], GetCurrentTimestamp(), true, &error))
 			event_throw(&error);
 		list[i] = &events[i];

@@ -316,6 +316,8 @@ BEGIN
 	WHERE NOT EXISTS (SELECT FROM meter.metric AS m WHERE m.metric = b.metric)
 	ON CONFLICT DO NOTHING;
 
+	-- another import, whose rows this one has to compare with, comes first
+	LOCK TABLE meter.model_price IN SHARE ROW EXCLUSIVE MODE;
 	RETURN QUERY SELECT i.provider, i.model, i.action, i.reason
 	FROM meter.model_price_import(prices, meter_import_model_prices.valid_from,
 		meter_import_model_prices.currency) AS i;

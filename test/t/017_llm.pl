@@ -10,7 +10,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
-use MeterTest qw(ask close_session in_session kill_server open_session session start_again start_node
+use MeterTest qw(answer_of ask close_session in_session kill_server open_session session start_again start_node tell_session
   wait_for_flush wait_until $log_is_whole $wrong_totals);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -82,6 +82,15 @@ $node->psql('postgres', q{SET lock_timeout = '200ms';
 	INSERT INTO meter.model_price (provider, model, input_price) VALUES ('p', 'too', 1)}, stderr => \my $waited);
 like($waited, qr/lock timeout/, 'writers of prices take turns');
 in_session($sessions[0], 'ROLLBACK');
+
+# nor do two imports of one list write it twice
+my $import = q{SELECT action FROM meter_import_model_prices('{"new": {"litellm_provider": "p", "input_cost_per_token": 2}}', '2024-01-01')};
+is(says($sessions[0], "BEGIN; $import"), 'added', 'an import writes a price');
+tell_session($sessions[1], $import);
+wait_until(q{SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND relation = 'meter.model_price'::regclass},
+	'another one of the same list waits');
+in_session($sessions[0], 'COMMIT');
+is(answer_of($sessions[1]), "unchanged\n", 'and then finds it there');
 close_session($_) for @sessions;
 
 # --- a real service's log -----------------------------------------------------
