@@ -57,6 +57,7 @@ typedef struct Flush
 	Log		   *log;
 	Inbox		inbox;
 	MemoryContext chunk_context;
+	MemoryContext call_context; /* tokens of one call */
 	TimestampTz now;
 	FlushResult result;
 	int			poison;
@@ -179,7 +180,15 @@ flush_append(Flush *flush, Waiting *waiting)
 	if (waiting->queued != NULL && (event_row_seq(waiting->queued) & QUEUE_CALL))
 		(void) waiting_read(waiting, NULL, &error);
 	if (waiting->is_read && llm_is_call(&waiting->event))
+	{
+		MemoryContext old;
+
+		/* of a chunk's calls together they would be many */
+		MemoryContextReset(flush->call_context);
+		old = MemoryContextSwitchTo(flush->call_context);
 		n = llm_tokens(&waiting->event, tokens);
+		MemoryContextSwitchTo(old);
+	}
 	if (waiting->queued != NULL)
 		log_append_row(flush->log, waiting->queued);
 	else if (!log_append(flush->log, &waiting->event, &error))
@@ -498,6 +507,9 @@ flush_waiting(bool with_inbox, bool in_parts, FlushResult *result)
 	flush.chunk_context = AllocSetContextCreate(CurrentMemoryContext,
 												"meter flush events",
 												ALLOCSET_DEFAULT_SIZES);
+	flush.call_context = AllocSetContextCreate(CurrentMemoryContext,
+											   "meter flush call",
+											   ALLOCSET_DEFAULT_SIZES);
 
 	/*
 	 * Another session may hold an idempotency key or a new metric in its
