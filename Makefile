@@ -59,10 +59,13 @@ OBJS = \
 	src/limit_bucket.o \
 	src/limit_state.o \
 	src/live.o \
+	src/llm.o \
+	src/llm_token.o \
 	src/log.o \
 	src/maintain.o \
 	src/meter.o \
 	src/metric.o \
+	src/model_price.o \
 	src/owner.o \
 	src/partition.o \
 	src/queue.o \
@@ -121,6 +124,8 @@ SQL_PARTS = \
 	src/quota.sql \
 	src/preset.sql \
 	src/charge.sql \
+	src/model_price.sql \
+	src/llm.sql \
 	src/currency.sql \
 	src/price.sql \
 	src/credit.sql \
@@ -146,7 +151,7 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 # sql/*.sql that is missing here.
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup gauge report live plan tenant \
-	subscription rule decision limit quota preset charge currency price credit \
+	subscription rule decision limit quota preset charge model_price llm currency price credit \
 	coupon reference billing maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 

@@ -18,6 +18,7 @@
 #include "event.h"
 #include "flush.h"
 #include "inbox.h"
+#include "llm_token.h"
 #include "owner.h"
 
 /* Arguments of meter_correct, in the order of correct.sql. */
@@ -40,21 +41,28 @@ enum
 	"e.tenant, e.metric, e.quantity, e.service, e.endpoint, e.method, e.user_id, " \
 	"e.cost, e.metadata, e.idempotency_key, e.request_id, e.error_message"
 
+/* A call of a language model has the key together with its tokens. */
+#define MAX_EVENTS (1 + LLM_TOKEN_TYPES)
+
 /*
- * Read the event that still counts by its key or its position.
+ * Read the events that still count by their key or the one by its position.
+ * The key of a call is also that of its tokens, which are wanted only if all
+ * is to be void.  Returns how many there are.
  */
-static bool
-find_event(Datum tenant, bool by_key, Datum key_or_seq, Event *event)
+static int
+find_events(Datum tenant, bool by_key, Datum key_or_seq, bool voids,
+			Event *events)
 {
 	static SPIPlanPtr key_plan = NULL;
 	static SPIPlanPtr seq_plan = NULL;
-	Datum		args[2];
+	Datum		args[3];
 	Datum		values[INBOX_COLUMNS];
 	bool		isnull[INBOX_COLUMNS];
 	bool		validated;
 
 	args[0] = tenant;
 	args[1] = key_or_seq;
+	args[2] = BoolGetDatum(voids);
 
 	/* the subqueries give the event's time or day, so one partition is read */
 	if (by_key)
@@ -64,8 +72,13 @@ find_event(Datum tenant, bool by_key, Datum key_or_seq, Event *event)
 				   "WHERE e.tenant = $1 AND e.idempotency_key = $2 "
 				   "AND e.at = (SELECT k.at FROM meter.idempotency_key AS k "
 				   "            WHERE k.tenant = $1 AND k.key = $2) "
-				   "AND e.superseded_by IS NULL",
-				   2, TEXTOID, TEXTOID);
+				   "AND e.superseded_by IS NULL "
+				   "AND ($3 OR e.metric <> '" LLM_TOKENS "' OR NOT EXISTS ("
+				   "  SELECT FROM meter.event AS c "
+				   "  WHERE c.tenant = $1 AND c.idempotency_key = $2 AND c.at = e.at "
+				   "  AND c.metric = '" LLM_REQUESTS "')) "
+				   "ORDER BY e.seq",
+				   3, TEXTOID, TEXTOID, BOOLOID);
 	else
 		owner_plan(&seq_plan,
 				   "SELECT e.* FROM meter.event_partition AS p "
@@ -77,14 +90,16 @@ find_event(Datum tenant, bool by_key, Datum key_or_seq, Event *event)
 				   "  AND e.superseded_by IS NULL OFFSET 0) AS e "
 				   "WHERE p.first_seq <= $2 AND p.last_seq >= $2",
 				   2, TEXTOID, INT8OID);
-	if (SPI_execute_plan(by_key ? key_plan : seq_plan, args, NULL, false, 1) != SPI_OK_SELECT)
+	if (SPI_execute_plan(by_key ? key_plan : seq_plan, args, NULL, false,
+						 by_key ? MAX_EVENTS : 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read an event");
-	if (SPI_processed == 0)
-		return false;
-	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values,
-					  isnull);
-	inbox_read(values, isnull, event, &validated);
-	return true;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values,
+						  isnull);
+		inbox_read(values, isnull, &events[i], &validated);
+	}
+	return (int) SPI_processed;
 }
 
 PG_FUNCTION_INFO_V1(meter_correct);
@@ -94,10 +109,13 @@ meter_correct(PG_FUNCTION_ARGS)
 {
 	OwnerScope	scope;
 	FlushResult flushed;
-	Event		event;
-	Event	   *list = &event;
+	Event		events[MAX_EVENTS];
+	Event	   *event = &events[0];
+	Event	   *list[MAX_EVENTS];
 	EventError	error;
 	bool		by_key = !PG_ARGISNULL(ARG_IDEMPOTENCY_KEY);
+	bool		voids = !PG_ARGISNULL(ARG_VOID) && PG_GETARG_BOOL(ARG_VOID);
+	int			n;
 
 	PreventCommandIfReadOnly("meter_correct()");
 	PreventCommandIfParallelMode("meter_correct()");
@@ -112,9 +130,10 @@ meter_correct(PG_FUNCTION_ARGS)
 
 	flush_waiting(true, false, &flushed);
 	owner_begin(&scope);
-	if (!find_event(PG_GETARG_DATUM(ARG_TENANT), by_key,
+	n = find_events(PG_GETARG_DATUM(ARG_TENANT), by_key,
 					by_key ? PG_GETARG_DATUM(ARG_IDEMPOTENCY_KEY) :
-					PG_GETARG_DATUM(ARG_SEQ), &event))
+					PG_GETARG_DATUM(ARG_SEQ), voids, events);
+	if (n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 by_key ?
@@ -126,25 +145,29 @@ meter_correct(PG_FUNCTION_ARGS)
 						(long long) PG_GETARG_INT64(ARG_SEQ)),
 				 errdetail("It does not exist, is past meter.retention (its key past meter.dedup_window), or was voided or corrected under another seq.")));
 	if (!PG_ARGISNULL(ARG_QUANTITY))
-		event.quantity = PG_GETARG_NUMERIC(ARG_QUANTITY);
+		event->quantity = PG_GETARG_NUMERIC(ARG_QUANTITY);
 	if (!PG_ARGISNULL(ARG_COST))
-		event.cost = PG_GETARG_NUMERIC(ARG_COST);
+		event->cost = PG_GETARG_NUMERIC(ARG_COST);
 	if (!PG_ARGISNULL(ARG_STATUS))
 	{
-		event.status = PG_GETARG_INT32(ARG_STATUS);
-		event.has_status = true;
+		event->status = PG_GETARG_INT32(ARG_STATUS);
+		event->has_status = true;
 	}
 	if (!PG_ARGISNULL(ARG_LATENCY_MS))
 	{
-		event.latency_ms = PG_GETARG_FLOAT8(ARG_LATENCY_MS);
-		event.has_latency = true;
+		event->latency_ms = PG_GETARG_FLOAT8(ARG_LATENCY_MS);
+		event->has_latency = true;
 	}
 	if (!PG_ARGISNULL(ARG_METADATA))
-		event.metadata = PG_GETARG_JSONB_P(ARG_METADATA);
-	event.voids = !PG_ARGISNULL(ARG_VOID) && PG_GETARG_BOOL(ARG_VOID);
-	if (!event_check(&event, GetCurrentTimestamp(), true, &error))
-		event_throw(&error);
-	inbox_write(&list, 1, true);
+		event->metadata = PG_GETARG_JSONB_P(ARG_METADATA);
+	for (int i = 0; i < n; i++)
+	{
+		events[i].voids = voids;
+		if (!event_check(&events[i], GetCurrentTimestamp(), true, &error))
+			event_throw(&error);
+		list[i] = &events[i];
+	}
+	inbox_write(list, n, true);
 
 	/*
 	 * Corrections take turns, by the flush's lock.  One whose snapshot is too

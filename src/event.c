@@ -217,7 +217,7 @@ event_check_metric(Event *event, bool register_metric, EventError *error)
 	metric = metric_lookup(name);
 	if (metric == NULL)
 	{
-		if (setting_strict_metrics && strcmp(name, METRIC_DEFAULT) != 0)
+		if (setting_strict_metrics && !metric_is_builtin(name))
 			return event_refuse(error, ERRCODE_UNDEFINED_OBJECT,
 								psprintf("metric \"%s\" is not registered", name),
 								NULL,

@@ -33,7 +33,9 @@
 #include "flush.h"
 #include "idempotency.h"
 #include "inbox.h"
+#include "llm_token.h"
 #include "log.h"
+#include "metric.h"
 #include "owner.h"
 #include "partition.h"
 #include "queue.h"
@@ -55,6 +57,7 @@ typedef struct Flush
 	Log		   *log;
 	Inbox		inbox;
 	MemoryContext chunk_context;
+	MemoryContext call_context; /* tokens of one call */
 	TimestampTz now;
 	FlushResult result;
 	int			poison;
@@ -85,7 +88,7 @@ flush_check(Flush *flush, Waiting *waiting, EventError *error)
 	if (waiting->queued == NULL)
 		return log_check_day(flush->log, &waiting->event, error);
 
-	if (event_row_seq(waiting->queued) == QUEUE_NEW_METRIC)
+	if (event_row_seq(waiting->queued) & QUEUE_NEW_METRIC)
 	{
 		(void) waiting_read(waiting, NULL, error);
 		if (!event_check_metric(&waiting->event, true, error))
@@ -165,6 +168,41 @@ has_key_to_claim(Waiting *waiting)
 }
 
 /*
+ * Append an event and, if it is a call of a language model, its tokens.
+ */
+static void
+flush_append(Flush *flush, Waiting *waiting)
+{
+	Event		tokens[LLM_TOKEN_TYPES];
+	EventError	error;
+	int			n = 0;
+
+	if (waiting->queued != NULL && (event_row_seq(waiting->queued) & QUEUE_CALL))
+		(void) waiting_read(waiting, NULL, &error);
+	if (waiting->is_read && llm_is_call(&waiting->event))
+	{
+		MemoryContext old;
+
+		/* of a chunk's calls together they would be many */
+		MemoryContextReset(flush->call_context);
+		old = MemoryContextSwitchTo(flush->call_context);
+		n = llm_tokens(&waiting->event, tokens);
+		MemoryContextSwitchTo(old);
+	}
+	if (waiting->queued != NULL)
+		log_append_row(flush->log, waiting->queued);
+	else if (!log_append(flush->log, &waiting->event, &error))
+	{
+		flush_reject(flush, waiting, &error);
+		return;
+	}
+	if (n > 0 && metric_lookup(LLM_TOKENS) == NULL)
+		(void) metric_register(LLM_TOKENS);
+	for (int i = 0; i < n; i++)
+		(void) log_append(flush->log, &tokens[i], &error);
+}
+
+/*
  * Take the events from where they wait, check those that nobody has checked
  * yet, drop what is refused or a repeat, and append the rest.
  */
@@ -175,7 +213,6 @@ flush_events(Flush *flush, Waiting *events, int n, bool leave_waiting)
 	Waiting   **owner = palloc(n * sizeof(Waiting *));
 	Claim	   *claims = palloc(n * sizeof(Claim));
 	Waiting   **order = palloc(n * sizeof(Waiting *));
-	EventError	error;
 	int			nunclaimed = 0;
 
 	flush->now = GetCurrentTimestamp();
@@ -204,12 +241,8 @@ flush_events(Flush *flush, Waiting *events, int n, bool leave_waiting)
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (order[i]->drop)
-			continue;
-		if (order[i]->queued != NULL)
-			log_append_row(flush->log, order[i]->queued);
-		else if (!log_append(flush->log, &order[i]->event, &error))
-			flush_reject(flush, order[i], &error);
+		if (!order[i]->drop)
+			flush_append(flush, order[i]);
 	}
 	log_settle(flush->log);
 }
@@ -474,6 +507,9 @@ flush_waiting(bool with_inbox, bool in_parts, FlushResult *result)
 	flush.chunk_context = AllocSetContextCreate(CurrentMemoryContext,
 												"meter flush events",
 												ALLOCSET_DEFAULT_SIZES);
+	flush.call_context = AllocSetContextCreate(CurrentMemoryContext,
+											   "meter flush call",
+											   ALLOCSET_DEFAULT_SIZES);
 
 	/*
 	 * Another session may hold an idempotency key or a new metric in its

@@ -8,11 +8,21 @@ DECLARE
 	function regprocedure;
 	pattern text;
 BEGIN
-	pattern := CASE privileges
-		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_normalize_endpoint|meter_check|meter_allow|meter_require|meter_refund|meter_headers|header_.*|meter_(explain_)?charge(_events|_check)?)$'
-		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state|meter_headers|header_.*|limit_state|account_state|quota_used|known_time_zone|resource_matches(_any)?|meter_(explain_)?charge(_events|_check)?|currency_digits|fx|billing_(span|period|plan|price|usage))$'
-		WHEN 'admin' THEN '^(?!meter_grant$)'
-	END;
+	pattern := '^(' || array_to_string(CASE privileges
+		WHEN 'app' THEN ARRAY[
+			'meter_track(_batch|_llm)?', 'meter_normalize_endpoint', 'meter_llm_cost',
+			'meter_check', 'meter_allow', 'meter_require', 'meter_refund',
+			'meter_headers', 'header_.*',
+			'meter_(explain_)?charge(_events|_check)?']
+		WHEN 'analyst' THEN ARRAY[
+			'meter_sketch.*', 'meter_percentile', 'meter_normalize_endpoint', 'meter_llm_cost',
+			'users_.*', 'usage_tail', 'shared_state',
+			'meter_headers', 'header_.*',
+			'limit_state', 'account_state', 'quota_used', 'known_time_zone', 'resource_matches(_any)?',
+			'meter_(explain_)?charge(_events|_check)?',
+			'currency_digits', 'fx', 'billing_(span|period|plan|price|usage)']
+		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
+	END, '|') || ')$';
 	IF pattern IS NULL THEN
 		RAISE EXCEPTION 'unknown set of privileges "%"', privileges
 			USING ERRCODE = 'invalid_parameter_value',
@@ -40,7 +50,8 @@ BEGIN
 	IF privileges = 'admin' THEN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.metric, meter.consumer,'
 			' meter.plan, meter.plan_version, meter.tenant, meter.subscription, meter.rate_limit,'
-			' meter.price, meter.fx_rate, meter.credit, meter.coupon, meter.tenant_coupon TO %I', role);
+			' meter.price, meter.model_price, meter.fx_rate, meter.credit, meter.coupon,'
+			' meter.tenant_coupon TO %I', role);
 		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
 	END IF;
 END

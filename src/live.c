@@ -16,6 +16,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "llm_token.h"
 #include "owner.h"
 #include "rollup.h"
 
@@ -29,6 +30,14 @@
 	"error_message IS NOT NULL, false, false " \
 	"FROM meter.inbox WHERE validated AND corrects IS NULL"
 
+/* The tokens that the flush will append behind calls of language models. */
+#define TOKENS_QUERY \
+	"SELECT 9223372036854775807 AS seq, i.at, i.tenant, '" LLM_TOKENS "'::text, t.quantity, i.service, " \
+	"i.endpoint, i.method, NULL::integer, NULL::double precision, i.user_id, NULL::numeric, t.metadata, " \
+	"false, false, false " \
+	"FROM meter.inbox AS i CROSS JOIN LATERAL meter.tokens_of_call(i.metadata) AS t " \
+	"WHERE i.validated AND i.corrects IS NULL AND i.metric = '" LLM_REQUESTS "'"
+
 /*
  * Add them, those of one tenant or, with NULL, of all.
  */
@@ -39,9 +48,15 @@ scan_inbox(Usage *usage, text *tenant)
 	Datum		values[1] = {PointerGetDatum(tenant)};
 
 	if (tenant == NULL)
+	{
 		usage_scan(usage, INBOX_QUERY, 0, NULL, NULL, true);
+		usage_scan(usage, TOKENS_QUERY, 0, NULL, NULL, true);
+	}
 	else
+	{
 		usage_scan(usage, INBOX_QUERY " AND tenant = $1", 1, types, values, true);
+		usage_scan(usage, TOKENS_QUERY " AND i.tenant = $1", 1, types, values, true);
+	}
 }
 
 /*

@@ -9,7 +9,8 @@
  * classid 1835365490 ("metr") and objsubid 3, or 4 for quotas.
  *
  * Lock order: LOCK_FLUSH, the row of a consumer, LOCK_PARTITION.  Who has the
- * lock of a quota takes no other of these.
+ * lock of a quota takes no other of these, and who takes LOCK_MODEL_PRICE has
+ * written prices and nothing else of ours.
  */
 #ifndef METER_LOCK_H
 #define METER_LOCK_H
@@ -22,6 +23,7 @@
 
 #define LOCK_FLUSH 1			/* the one writer of meter.event */
 #define LOCK_PARTITION 2		/* the one maker of partitions */
+#define LOCK_MODEL_PRICE 3		/* the one writer of meter.model_price */
 
 /* 1 and 2 are what the functions of SQL use. */
 #define LOCK_KIND_LOG 3

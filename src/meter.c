@@ -14,6 +14,7 @@
 #include "compat.h"
 #include "flush.h"
 #include "metric.h"
+#include "model_price.h"
 #include "queue.h"
 #include "rule.h"
 #include "setting.h"
@@ -32,6 +33,7 @@ _PG_init(void)
 	metric_init();
 	queue_init();
 	rule_init();
+	model_price_init();
 	tenant_init();
 	flush_commit_init();
 	if (process_shared_preload_libraries_in_progress)

@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "llm_token.h"
 #include "metric.h"
 #include "owner.h"
 #include "setting.h"
@@ -214,6 +215,17 @@ metric_can_register(void)
 }
 
 /*
+ * Is it a metric that the extension itself writes, or the default one?  These
+ * are known also in strict mode.
+ */
+bool
+metric_is_builtin(const char *name)
+{
+	return strcmp(name, METRIC_DEFAULT) == 0 ||
+		strcmp(name, LLM_REQUESTS) == 0 || strcmp(name, LLM_TOKENS) == 0;
+}
+
+/*
  * Register a metric on first use, as a counter.  Rolls back with the caller.
  * Returns NULL when meter.max_metrics is reached.
  */
@@ -234,7 +246,10 @@ metric_register(const char *name)
 	if (allowed)
 	{
 		owner_plan(&plan,
-				   "INSERT INTO meter.metric (metric) VALUES ($1) "
+				   "INSERT INTO meter.metric (metric, unit, dimensions, description) "
+				   "SELECT n.metric, b.unit, COALESCE(b.dimensions, '{}'), b.description "
+				   "FROM (VALUES ($1)) AS n(metric) "
+				   "LEFT JOIN meter.builtin_metric AS b ON b.metric = n.metric "
 				   "ON CONFLICT (metric) DO NOTHING",
 				   1, TEXTOID);
 		args[0] = CStringGetTextDatum(name);

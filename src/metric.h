@@ -9,7 +9,7 @@
 #define METRIC_MAX_LENGTH 64
 #define METRIC_MAX_DIMENSIONS 8
 
-/* The metric of meter_track's default argument; known also in strict mode. */
+/* The metric of meter_track's default argument. */
 #define METRIC_DEFAULT "api_requests"
 
 typedef struct Metric
@@ -25,5 +25,6 @@ extern void metric_init(void);
 extern const Metric *metric_lookup(const char *name);
 extern bool metric_can_register(void);
 extern const Metric *metric_register(const char *name);
+extern bool metric_is_builtin(const char *name);
 
 #endif							/* METER_METRIC_H */

@@ -40,3 +40,25 @@ AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON meter.metric
 FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_metric_changed();
 
 SELECT pg_catalog.pg_extension_config_dump('meter.metric', '');
+
+CREATE FUNCTION meter.tokens_of_call(of_call jsonb, OUT quantity numeric, OUT metadata jsonb)
+RETURNS SETOF record
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 2 AS 'MODULE_PATHNAME', 'meter_tokens_of_call';
+COMMENT ON FUNCTION meter.tokens_of_call(jsonb) IS
+'The events of metric llm_tokens that follow an event of metric llm_requests with this metadata: their quantities and their metadata';
+
+-- Not rows of meter.metric from the start, which a dump would bring again.
+CREATE VIEW meter.builtin_metric AS
+SELECT b.metric, b.unit, b.dimensions, b.description
+FROM (VALUES
+	('llm_requests', 'call', ARRAY['provider', 'model', 'unpriced'],
+		'calls of language models, with their cost (meter_track_llm)'),
+	('llm_tokens', 'token', ARRAY['provider', 'model', 'token_type', 'unpriced'],
+		'tokens of language models: input, cached, cache_creation, output (meter_track_llm)')
+) AS b(metric, unit, dimensions, description);
+COMMENT ON VIEW meter.builtin_metric IS
+'How metrics that have a meaning of their own are registered in meter.metric on first use, if they are not there';
+COMMENT ON COLUMN meter.builtin_metric.metric IS 'name';
+COMMENT ON COLUMN meter.builtin_metric.unit IS 'unit of the quantity, for people';
+COMMENT ON COLUMN meter.builtin_metric.dimensions IS 'keys of an event''s metadata by which usage is grouped';
+COMMENT ON COLUMN meter.builtin_metric.description IS 'what is counted, for people';

@@ -35,6 +35,7 @@
 
 #include "compat.h"
 #include "event_row.h"
+#include "llm_token.h"
 #include "owner.h"
 #include "queue.h"
 #include "setting.h"
@@ -225,7 +226,8 @@ form_row(QueuedRow *row, const Event *event)
 	HeapTupleHeader header = &buffer.header;
 
 	event_row_fill(values, isnull, event,
-				   event->new_metric ? QUEUE_NEW_METRIC : 0);
+				   (event->new_metric ? QUEUE_NEW_METRIC : 0) |
+				   (llm_is_call(event) ? QUEUE_CALL : 0));
 	data_size = heap_compute_data_size(row_desc, values, isnull);
 	row->size = ROW_HEADER + data_size;
 	if (row->size > sizeof(buffer))

@@ -33,11 +33,18 @@ static const struct config_enum_entry full_actions[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry unknown_model_actions[] = {
+	{"error", UNKNOWN_MODEL_ERROR, false},
+	{"zero", UNKNOWN_MODEL_ZERO, false},
+	{NULL, 0, false}
+};
+
 int			setting_limit_memory = 64 * 1024;
 int			setting_on_full = ON_FULL_ALLOW;
 int			setting_save_interval = 10;
 char	   *setting_default_plan = NULL;
 bool		setting_track_refused = true;
+int			setting_unknown_model = UNKNOWN_MODEL_ERROR;
 int			setting_durability = DURABILITY_COMMIT;
 double		setting_flush_cost_threshold = -1;
 int			setting_flush_interval = 200;
@@ -250,6 +257,15 @@ setting_define(void)
 							 NULL,
 							 &setting_track_refused,
 							 true,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("meter.unknown_model",
+							 "Sets what becomes of a call of a language model that has no price.",
+							 "It is refused (error), or recorded at cost 0 (zero).",
+							 &setting_unknown_model,
+							 UNKNOWN_MODEL_ERROR,
+							 unknown_model_actions,
 							 PGC_SUSET, 0,
 							 NULL, NULL, NULL);
 

@@ -19,12 +19,20 @@ typedef enum SettingOnFull
 	ON_FULL_DENY
 } SettingOnFull;
 
+/* What becomes of a call of a language model that has no price. */
+typedef enum SettingUnknownModel
+{
+	UNKNOWN_MODEL_ERROR,
+	UNKNOWN_MODEL_ZERO
+} SettingUnknownModel;
+
 extern int	setting_durability;
 extern int	setting_limit_memory;	/* kB */
 extern int	setting_on_full;
 extern int	setting_save_interval;	/* seconds, 0 = only at shutdown */
 extern char *setting_default_plan;	/* "": none */
 extern bool setting_track_refused;
+extern int	setting_unknown_model;
 extern double setting_flush_cost_threshold; /* below 0: off */
 extern int	setting_flush_interval; /* ms, 0 = never */
 extern int	setting_max_databases;

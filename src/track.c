@@ -203,25 +203,34 @@ track_store(Event *const *events, int n, TrackResult *results)
 				results[i] = kept_results[k++];
 }
 
+/*
+ * Check an event, which is received now, and store it, or raise an error.
+ */
+void
+track_one(Event *event)
+{
+	EventError	error;
+	TrackResult result;
+
+	if (!event_check(event, event->received_at,
+					 setting_durability == DURABILITY_COMMIT, &error))
+		event_throw(&error);
+	track_store(&event, 1, &result);
+	if (result == TRACK_DUPLICATE)
+		ereport(NOTICE,
+				(errmsg("event with idempotency key \"%s\" was recorded before and is not counted again",
+						text_to_cstring(event->idempotency_key))));
+}
+
 PG_FUNCTION_INFO_V1(meter_track);
 
 Datum
 meter_track(PG_FUNCTION_ARGS)
 {
 	Event		event;
-	Event	   *list = &event;
-	EventError	error;
-	TrackResult result;
 
 	track_begin("meter_track()");
 	event_from_args(&event, fcinfo);
-	if (!event_check(&event, event.received_at,
-					 setting_durability == DURABILITY_COMMIT, &error))
-		event_throw(&error);
-	track_store(&list, 1, &result);
-	if (result == TRACK_DUPLICATE)
-		ereport(NOTICE,
-				(errmsg("event with idempotency key \"%s\" was recorded before and is not counted again",
-						text_to_cstring(event.idempotency_key))));
+	track_one(&event);
 	PG_RETURN_VOID();
 }

@@ -16,6 +16,7 @@ typedef enum TrackResult
 } TrackResult;
 
 extern void track_begin(const char *function);
+extern void track_one(Event *event);
 extern void track_store(Event *const *events, int n, TrackResult *results);
 
 #endif							/* METER_TRACK_H */

@@ -16,6 +16,7 @@
 
 #include "event_row.h"
 #include "inbox.h"
+#include "llm_token.h"
 #include "metric.h"
 #include "owner.h"
 #include "partition.h"
@@ -92,6 +93,8 @@ waiting_might_wait(Waiting *waiting)
 
 	if (event->has_at && !TIMESTAMP_NOT_FINITE(event->at) &&
 		!partition_exists(&partition_event, partition_day(event->at)))
+		return true;
+	if (llm_is_call(event) && metric_lookup(LLM_TOKENS) == NULL)
 		return true;
 	return !waiting->claimed &&
 		(event->idempotency_key != NULL ||

@@ -52,6 +52,8 @@ ask(q{
 	SELECT meter_flush();
 	SELECT meter_rollup();
 	INSERT INTO meter.consumer (name, last_seq) VALUES ('export', 1234);
+	SELECT meter_import_model_prices('{"m": {"litellm_provider": "p", "input_cost_per_token": 3e-05}}', '2024-01-01');
+	UPDATE meter.metric SET description = 'changed by hand' WHERE metric = 'llm_tokens';
 
 	-- what bills are made by: t0 has changed its plan, t1 will, t2 is cancelled, t3
 	-- has returned, t4 has no history, t5 has no plan
@@ -97,6 +99,7 @@ my %contents = (
 	'the register of partitions' => 'SELECT * FROM meter.event_partition ORDER BY day',
 	'idempotency keys' => 'SELECT * FROM meter.idempotency_key ORDER BY tenant, key',
 	'metrics' => 'SELECT * FROM meter.metric ORDER BY metric',
+	'prices of models' => 'SELECT * FROM meter.model_price ORDER BY model',
 	'waiting events' => 'SELECT * FROM meter.inbox ORDER BY received_at',
 	'rejected events' => 'SELECT * FROM meter.rejected_event ORDER BY rejected_at',
 	'plans' => 'SELECT * FROM meter.plan ORDER BY plan',
