@@ -1,4 +1,4 @@
-# 017_llm.pl: calls of language models, on servers as they are in production.
+# 021_llm.pl: calls of language models, on servers as they are in production.
 #
 # A call is one event with its cost, and its tokens are events of their own: all
 # of them are there or none, also after a crash, when the queue is full, and
