@@ -49,10 +49,12 @@ OBJS = \
 	src/flush.o \
 	src/flush_commit.o \
 	src/fold.o \
+	src/gauge.o \
 	src/idempotency.o \
 	src/ignore.o \
 	src/inbox.o \
 	src/keymap.o \
+	src/late.o \
 	src/launcher.o \
 	src/limit.o \
 	src/limit_bucket.o \
@@ -107,6 +109,7 @@ SQL_PARTS = \
 	src/correct.sql \
 	src/usage.sql \
 	src/rollup.sql \
+	src/late.sql \
 	src/gauge.sql \
 	src/report.sql \
 	src/live.sql \
@@ -126,6 +129,7 @@ SQL_PARTS = \
 	src/coupon.sql \
 	src/billing.sql \
 	src/reference.sql \
+	src/aggregation.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql

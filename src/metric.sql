@@ -40,3 +40,8 @@ AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON meter.metric
 FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_metric_changed();
 
 SELECT pg_catalog.pg_extension_config_dump('meter.metric', '');
+
+CREATE FUNCTION meter.event_dims(metric text, metadata jsonb) RETURNS jsonb
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'meter_event_dims';
+COMMENT ON FUNCTION meter.event_dims(text, jsonb) IS
+'The declared dimensions of an event of that metric, from its metadata, as meter_rollup() groups by them; {} if it has none';

@@ -228,7 +228,7 @@ ask('TRUNCATE evil.caught');
 # Temporary objects with the names of ours, and of types
 my $temporary = join '', map { "CREATE TEMP TABLE $_ (seq int, tenant int, last_seq int, metric int);\n" }
   qw(inbox event metric consumer log_position event_partition idempotency_key usage_hourly usage_batch
-  user_batch usage_user_daily rejected_event), '"text"', '"interval"', '"timestamptz"', '"date"', '"int8"';
+  user_batch usage_user_daily usage_late gauge_last rejected_event), '"text"', '"interval"', '"timestamptz"', '"date"', '"int8"';
 
 my $two_days_ago = ask(q{SELECT now() - interval '2 days'});
 my $expected = 0;
