@@ -148,9 +148,9 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 # Regression tests, in the order in which they run; test/run.sh complains of a
 # sql/*.sql that is missing here.
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
-	queue ignore correct usage rollup gauge report live plan tenant \
+	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge currency price credit \
-	coupon reference billing maintain schedule stats grant privileges
+	coupon reference billing aggregation maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

@@ -6,6 +6,7 @@ CREATE TYPE meter.usage_segment AS (
 	price_id uuid,
 	metric text COLLATE "C",
 	dims jsonb,
+	filtered boolean,
 	aggregation text,
 	percentile numeric,
 	model text,
@@ -17,39 +18,45 @@ CREATE TYPE meter.usage_segment AS (
 	last_hour timestamptz
 );
 COMMENT ON TYPE meter.usage_segment IS
-'What is to be aggregated: a metric of a tenant, of events with these dimensions, from from_at up to to_at; a number tells the segments apart. first_hour and last_hour are the bounds of the full hours (UTC) in it. What is narrowed to a part of an hour is a segment, too';
+'What is to be aggregated: a metric of a tenant, of events with these dimensions, from from_at up to to_at; a number tells the segments apart. first_hour and last_hour are the bounds of the full hours (UTC) in it. What is narrowed to a part of an hour is a segment, too. filtered is whether dims are to be looked at';
 
 -- The queries below are planned for the segments they are called with: a few are
 -- looked up by index, thousands are joined to a whole month at once.  That is
 -- why they are handed from function to function as arrays, whose length the
 -- planner knows, and why no plan is kept.
 
--- What a segment has of hours that are not full: those in which it begins or ends
--- in time zones that are not whole hours off.  For a gauge, its samples from the
--- beginning of the hour on are needed, to know the level that a segment begins
--- with.  Hours without usage are left out.
+-- What the rollup does not tell of segments: of hours that are not full, in which
+-- a segment begins or ends in time zones that are not whole hours off; and of
+-- hours with so many dimensions that the rollup has folded some, for those who ask
+-- for certain ones.  Gauges are not folded, but to know the level that a segment
+-- begins with, all of their samples in its first hour are needed.  Hours without
+-- usage are left out.
 CREATE FUNCTION meter.segment_cut(segments meter.usage_segment[], for_levels boolean,
 	OUT pieces meter.usage_segment[], OUT hours timestamptz[])
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 DECLARE
 	low timestamptz;
 	high timestamptz;
+	cut meter.usage_segment[] := ARRAY(SELECT s FROM unnest(segments) AS s
+		WHERE s.from_at < s.first_hour OR s.last_hour < s.to_at);
+	filtered meter.usage_segment[] := ARRAY(SELECT s FROM unnest(segments) AS s
+		WHERE s.filtered AND NOT for_levels);
 BEGIN
-	SELECT min(date_trunc('hour', s.from_at, 'UTC')), max(s.to_at) INTO low, high
-	FROM unnest(segments) AS s
-	WHERE s.from_at < s.first_hour OR s.last_hour < s.to_at;
-	IF low IS NULL THEN
+	IF cut = '{}' AND filtered = '{}' THEN
 		RETURN;
 	END IF;
+	SELECT min(date_trunc('hour', s.from_at, 'UTC')), max(s.to_at) INTO low, high
+	FROM unnest(cut || filtered) AS s;
 	WITH piece AS MATERIALIZED (
 		SELECT s.*, date_trunc('hour', p.from_at, 'UTC') AS hour,
 			CASE WHEN for_levels THEN date_trunc('hour', p.from_at, 'UTC') ELSE p.from_at END AS piece_from,
 			p.to_at AS piece_to
-		FROM unnest(segments) AS s
+		FROM unnest(cut) AS s
 		CROSS JOIN LATERAL (
 			SELECT s.from_at, LEAST(s.first_hour, s.to_at)
 			WHERE s.from_at < s.first_hour
@@ -66,17 +73,29 @@ BEGIN
 				AND h.hour >= low AND h.hour < high
 				AND (NOT for_levels OR h.quantity_seconds IS NOT NULL)
 			LIMIT 1) AS h
+	), narrowed AS (
+		SELECT p.no, p.tenant, p.price_id, p.metric, p.dims, p.filtered, p.aggregation, p.percentile, p.model,
+			p.gauge, p.period_seconds, p.piece_from, p.piece_to, p.first_hour, p.last_hour, p.hour
+		FROM piece AS p
+		JOIN used AS u ON u.tenant = p.tenant AND u.metric = p.metric AND u.hour = p.hour
+		UNION ALL
+		SELECT s.no, s.tenant, s.price_id, s.metric, s.dims, s.filtered, s.aggregation, s.percentile, s.model,
+			s.gauge, s.period_seconds, h.hour, h.hour + interval '1 hour', s.first_hour, s.last_hour, h.hour
+		FROM unnest(filtered) AS s
+		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric
+			AND h.hour >= s.first_hour AND h.hour < s.last_hour
+		WHERE h.folded > 0 AND h.dims = '{"(other)": true}' AND h.hour >= low AND h.hour < high
 	)
-	SELECT array_agg(ROW(p.no, p.tenant, p.price_id, p.metric, p.dims, p.aggregation, p.percentile, p.model, p.gauge,
-			p.period_seconds, p.piece_from, p.piece_to, p.first_hour, p.last_hour)::meter.usage_segment),
-		array_agg(DISTINCT p.hour)
+	SELECT array_agg(ROW(n.no, n.tenant, n.price_id, n.metric, n.dims, n.filtered, n.aggregation, n.percentile,
+			n.model, n.gauge, n.period_seconds, n.piece_from, n.piece_to, n.first_hour,
+			n.last_hour)::meter.usage_segment),
+		array_agg(DISTINCT n.hour)
 	INTO pieces, hours
-	FROM piece AS p
-	JOIN used AS u ON u.tenant = p.tenant AND u.metric = p.metric AND u.hour = p.hour;
+	FROM narrowed AS n;
 END
 $$;
 COMMENT ON FUNCTION meter.segment_cut(meter.usage_segment[], boolean) IS
-'The parts of segments that are not full hours (UTC) and have usage, and those hours, which are to be read from the log; for levels from the beginning of the hour';
+'The parts of segments that are not full hours (UTC), or hours whose dimensions were folded, and have usage, and those hours, which are to be read from the log; for levels from the beginning of the hour';
 
 -- The events of segments in the given hours, as far as they are rolled up: so they
 -- fit the hours of meter.usage_hourly, whatever has been appended or corrected
@@ -88,6 +107,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -109,7 +129,7 @@ BEGIN
 	IF missing IS NOT NULL THEN
 		RAISE EXCEPTION 'the events of % are not kept any more', missing
 			USING ERRCODE = 'object_not_in_prerequisite_state',
-				DETAIL = 'They are needed since a price is by event, or since a time zone is not whole hours off UTC.',
+				DETAIL = 'They are needed for a price by event, a time zone that is not whole hours off UTC, or dimensions that were folded.',
 				HINT = 'meter.billing_usage_missing() lists the tenants. Raise meter.retention to keep events longer.';
 	END IF;
 	SELECT array_agg(DISTINCT s.tenant), array_agg(DISTINCT s.metric) INTO tenants, metrics
@@ -127,7 +147,7 @@ BEGIN
 			AND v.seq <= rolled_up AND (v.superseded_by IS NULL OR v.superseded_by > rolled_up)
 		OFFSET 0) AS e
 	JOIN unnest(segments) AS s ON s.tenant = e.tenant AND s.metric = e.metric
-		AND e.at >= s.from_at AND e.at < s.to_at AND e.dims @> s.dims;
+		AND e.at >= s.from_at AND e.at < s.to_at AND (NOT s.filtered OR e.dims @> s.dims);
 END
 $$;
 COMMENT ON FUNCTION meter.segment_event(meter.usage_segment[], timestamptz[]) IS
@@ -144,40 +164,58 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
 	low timestamptz;
 	high timestamptz;
+	later_low timestamptz;
+	later_high timestamptz;
 	pieces meter.usage_segment[];
 	hours timestamptz[];
+	-- of these, the level at the beginning may come from the same month
+	later meter.usage_segment[] := ARRAY(SELECT s FROM unnest(segments) AS s
+		WHERE s.from_at > date_trunc('month', s.from_at, 'UTC'));
 BEGIN
-	SELECT date_trunc('month', min(s.from_at), 'UTC'), max(s.last_hour) INTO low, high
-	FROM unnest(segments) AS s;
+	SELECT min(s.first_hour), max(s.last_hour) INTO low, high FROM unnest(segments) AS s;
 	IF low IS NULL THEN
 		RETURN;
 	END IF;
+	SELECT date_trunc('month', min(s.from_at), 'UTC'), max(s.from_at) INTO later_low, later_high
+	FROM unnest(later) AS s;
 	SELECT c.pieces, c.hours INTO pieces, hours FROM meter.segment_cut(segments, true) AS c;
 	RETURN QUERY
 	WITH earlier AS (
-		SELECT DISTINCT ON (s.no, g.service, g.endpoint, g.method, g.dims)
-			s.no, g.service, g.endpoint, g.method, g.dims, g.last_at, g.last_seq, g.level
+		SELECT s.no, g.service, g.endpoint, g.method, g.dims, g.last_at, g.last_seq, g.level
 		FROM unnest(segments) AS s
-		JOIN meter.gauge_last AS g ON g.tenant = s.tenant AND g.metric = s.metric AND g.dims @> s.dims
+		JOIN meter.gauge_last AS g ON g.tenant = s.tenant AND g.metric = s.metric
 			AND g.month < date_trunc('month', s.from_at AT TIME ZONE 'UTC')::date
-		ORDER BY s.no, g.service, g.endpoint, g.method, g.dims, g.month DESC
+			AND (NOT s.filtered OR g.dims @> s.dims)
+		UNION ALL
+		SELECT s.no, h.service, h.endpoint, h.method, h.dims, h.last_at, h.last_seq, h.quantity_last
+		FROM unnest(later) AS s
+		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric
+			AND h.quantity_seconds IS NOT NULL
+			AND h.hour >= date_trunc('month', s.from_at, 'UTC') AND h.hour + interval '1 hour' <= s.from_at
+			AND (NOT s.filtered OR h.dims @> s.dims)
+		WHERE h.hour >= later_low AND h.hour < later_high
+	), carried AS (
+		SELECT DISTINCT ON (no, service, endpoint, method, dims) *
+		FROM earlier
+		ORDER BY no, service, endpoint, method, dims, last_at DESC
 	), sample AS (
 		SELECT no, service, endpoint, method, dims, last_at AS first_at, last_at, last_seq, level,
 			0::numeric AS level_seconds
-		FROM earlier
+		FROM carried
 		UNION ALL
 		SELECT s.no, h.service, h.endpoint, h.method, h.dims, h.first_at, h.last_at, h.last_seq,
 			h.quantity_last, h.quantity_seconds
 		FROM unnest(segments) AS s
-		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric AND h.dims @> s.dims
+		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric
 			AND h.quantity_seconds IS NOT NULL
-			AND h.hour >= date_trunc('month', s.from_at, 'UTC') AND h.hour < s.last_hour
-			AND (h.hour >= s.first_hour OR h.hour + interval '1 hour' <= s.from_at)
+			AND h.hour >= s.first_hour AND h.hour < s.last_hour
+			AND (NOT s.filtered OR h.dims @> s.dims)
 		WHERE h.hour >= low AND h.hour < high
 		UNION ALL
 		SELECT e.no, e.service, e.endpoint, e.method, e.dims, e.at, e.at, e.seq, e.quantity, 0
@@ -199,6 +237,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -227,6 +266,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -248,8 +288,10 @@ BEGIN
 			max(CASE WHEN s.aggregation = 'last'
 				THEN ARRAY[extract(epoch FROM h.last_at), h.last_seq, h.quantity_last] END) AS last
 		FROM unnest(segments) AS s
-		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric AND h.dims @> s.dims
+		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric
 			AND h.hour >= s.first_hour AND h.hour < s.last_hour
+			AND (NOT s.filtered OR h.dims @> s.dims AND NOT EXISTS (
+				SELECT FROM unnest(pieces) AS p WHERE p.no = s.no AND p.from_at = h.hour))
 		WHERE h.hour >= low AND h.hour < high
 		GROUP BY s.no
 		UNION ALL
@@ -291,6 +333,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -315,8 +358,10 @@ BEGIN
 	), hourly AS (
 		SELECT s.no, h.hour, sum(h.quantity) AS value
 		FROM unnest(counters) AS s
-		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric AND h.dims @> s.dims
+		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric
 			AND h.hour >= s.first_hour AND h.hour < s.last_hour
+			AND (NOT s.filtered OR h.dims @> s.dims AND NOT EXISTS (
+				SELECT FROM unnest(pieces) AS p WHERE p.no = s.no AND p.from_at = h.hour))
 		WHERE h.hour >= low AND h.hour < high
 		GROUP BY s.no, h.hour
 		UNION ALL
@@ -373,6 +418,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -392,7 +438,7 @@ BEGIN
 		FROM (
 			SELECT DISTINCT s.no, u.user_id
 			FROM unnest(segments) AS s
-			JOIN meter.usage_user_daily AS u ON u.tenant = s.tenant AND u.metric = s.metric AND u.dims @> s.dims
+			JOIN meter.usage_user_daily AS u ON u.tenant = s.tenant AND u.metric = s.metric AND (NOT s.filtered OR u.dims @> s.dims)
 				AND u.day >= (s.from_at AT TIME ZONE 'UTC')::date AND u.day <= (s.to_at AT TIME ZONE 'UTC')::date
 				AND u.last_at >= s.from_at AND u.first_at < s.to_at
 			WHERE u.day >= low AND u.day <= high
@@ -409,6 +455,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 DECLARE
 	low timestamptz;
@@ -418,14 +465,15 @@ BEGIN
 	RETURN ARRAY(
 		SELECT DISTINCT h.hour
 		FROM unnest(segments) AS s
-		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric AND h.dims @> s.dims
+		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric
+			AND (NOT s.filtered OR h.dims @> s.dims OR h.dims = '{"(other)": true}')
 			AND h.hour >= date_trunc('hour', s.from_at, 'UTC') AND h.hour < s.to_at
 		WHERE h.hour >= low AND h.hour < high
 		ORDER BY h.hour);
 END
 $$;
 COMMENT ON FUNCTION meter.segment_hours(meter.usage_segment[]) IS
-'The hours (UTC) in which segments have usage';
+'The hours (UTC) in which segments have usage, or may have';
 
 CREATE FUNCTION meter.segment_usage(segments meter.usage_segment[])
 RETURNS TABLE (no integer, quantity numeric, events numeric[])
@@ -433,6 +481,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -469,3 +518,80 @@ END
 $$;
 COMMENT ON FUNCTION meter.segment_usage(meter.usage_segment[]) IS
 'The quantity of each segment by its aggregation and, for the model percentage, the values of its events in their order. Errors: as of meter.segment_event()';
+
+CREATE FUNCTION meter.billing_segment(month date, tenants text[] DEFAULT NULL) RETURNS meter.usage_segment[]
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+RETURN (
+	SELECT array_agg(ROW(row_number, tenant, price_id, metric, dims, dims <> '{}', aggregation, percentile, model, gauge,
+		period_seconds, from_at, to_at,
+		date_trunc('hour', from_at - interval '1 microsecond', 'UTC') + interval '1 hour',
+		date_trunc('hour', to_at, 'UTC'))::meter.usage_segment)
+	FROM (
+		SELECT row_number() OVER ()::integer, s.tenant, s.price_id, p.metric, p.dims, p.aggregation, p.percentile,
+			p.model, COALESCE(m.kind = 'gauge', false) AS gauge,
+			extract(epoch FROM b.period_to - b.period_from) AS period_seconds, s.from_at, s.to_at
+		FROM meter.billing_price($1, $2) AS s
+		JOIN meter.price AS p ON p.price_id = s.price_id
+		JOIN meter.billing_period($1, $2) AS b ON b.tenant = s.tenant
+		LEFT JOIN meter.metric AS m ON m.metric = p.metric
+	) AS s
+);
+COMMENT ON FUNCTION meter.billing_segment(date, text[]) IS
+'What is to be aggregated for the bills of a month, of some tenants or with null of all: the segments of meter.billing_price() with what their prices are for';
+
+CREATE FUNCTION meter.billing_usage(month date, tenants text[] DEFAULT NULL)
+RETURNS TABLE (tenant text, price_id uuid, from_at timestamptz, to_at timestamptz, quantity numeric, events numeric[])
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET jit = off
+SET work_mem = '64MB'
+AS $$
+#variable_conflict use_column
+DECLARE
+	segments meter.usage_segment[] := meter.billing_segment(month, tenants);
+BEGIN
+	RETURN QUERY
+	SELECT s.tenant, s.price_id, s.from_at, s.to_at, u.quantity, u.events
+	FROM unnest(segments) AS s
+	JOIN meter.segment_usage(segments) AS u ON u.no = s.no;
+END
+$$;
+COMMENT ON FUNCTION meter.billing_usage(date, text[]) IS
+'What was used for each row of meter.billing_price(), by the price''s aggregation, of what is rolled up (see meter.usage_position()): quantity, null where there is nothing to charge, and for the model percentage the values of the events in their order. For the model dynamic the quantity is the cost that the events carry. Errors: 55000 if events that have to be read one by one were dropped';
+
+CREATE FUNCTION meter.billing_usage_missing(month date, tenants text[] DEFAULT NULL)
+RETURNS TABLE (tenant text, price_id uuid, day date)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET jit = off
+SET work_mem = '64MB'
+AS $$
+#variable_conflict use_column
+DECLARE
+	segments meter.usage_segment[] := meter.billing_segment(month, tenants);
+	low timestamptz := (SELECT date_trunc('day', min(s.from_at), 'UTC') FROM unnest(segments) AS s);
+	kept timestamptz := (SELECT (l.dropped_through + 1)::timestamp AT TIME ZONE 'UTC' FROM meter.log_position AS l);
+BEGIN
+	RETURN QUERY
+	SELECT DISTINCT m.tenant, m.price_id, (m.at AT TIME ZONE 'UTC')::date
+	FROM (
+		SELECT p.tenant, p.price_id, p.from_at AS at
+		FROM meter.segment_cut(ARRAY(
+			SELECT s FROM unnest(segments) AS s
+			WHERE s.aggregation <> 'unique' AND s.from_at < kept), false) AS c
+		CROSS JOIN LATERAL unnest(c.pieces) AS p
+		WHERE p.from_at < kept
+		UNION ALL
+		SELECT s.tenant, s.price_id, h.hour
+		FROM unnest(segments) AS s
+		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.metric = s.metric
+			AND (NOT s.filtered OR h.dims @> s.dims OR h.dims = '{"(other)": true}')
+			AND h.hour >= date_trunc('hour', s.from_at, 'UTC') AND h.hour < s.to_at
+		WHERE s.model = 'percentage' AND h.hour >= low AND h.hour < kept
+	) AS m;
+END
+$$;
+COMMENT ON FUNCTION meter.billing_usage_missing(date, text[]) IS
+'Days (UTC) whose events were dropped and without which meter.billing_usage() cannot tell the usage of these tenants and prices';

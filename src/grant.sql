@@ -10,7 +10,7 @@ DECLARE
 BEGIN
 	pattern := CASE privileges
 		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_normalize_endpoint|meter_check|meter_allow|meter_require|meter_refund|meter_headers|header_.*|meter_(explain_)?charge(_events|_check)?)$'
-		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state|meter_headers|header_.*|limit_state|account_state|quota_used|resource_matches|meter_(explain_)?charge(_events|_check)?|currency_digits|fx|billing_(span|period|plan|price|usage))$'
+		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state|meter_headers|header_.*|limit_state|account_state|quota_used|resource_matches|meter_(explain_)?charge(_events|_check)?|currency_digits|fx|billing_(span|period|plan|price|segment|usage|usage_missing)|segment_.*|event_dims|usage_position)$'
 		WHEN 'admin' THEN '^(?!meter_grant$)'
 	END;
 	IF pattern IS NULL THEN
