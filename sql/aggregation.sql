@@ -315,3 +315,22 @@ CALL add_price('each', 'calls', 'sum', model => 'percentage');
 SELECT * FROM meter.billing_usage('2026-03-01', ARRAY['york']);
 SELECT m.tenant, price, min(day), max(day) FROM meter.billing_usage_missing('2026-03-01', ARRAY['york', 'none', 'rare']) AS m JOIN meter.price USING (price_id)
 GROUP BY 1, 2 ORDER BY 1, 2;
+DELETE FROM meter.price WHERE price = 'each';
+
+-- who may ask
+CREATE ROLE regress_analyst;
+CREATE ROLE regress_nobody;
+SELECT meter_grant('regress_analyst', 'analyst');
+SELECT meter_grant('regress_nobody', 'app');
+SET ROLE regress_analyst;
+SELECT price, quantity > 0 AS some FROM meter.billing_usage('2026-03-01', ARRAY['utc']) JOIN meter.price USING (price_id) ORDER BY price;
+SELECT count(*) FROM meter.billing_usage_missing('2026-03-01');
+SELECT meter.usage_position() > 0;
+RESET ROLE;
+SET ROLE regress_nobody;
+SELECT count(*) FROM meter.billing_usage('2026-03-01');
+RESET ROLE;
+DROP OWNED BY regress_analyst, regress_nobody;
+DROP ROLE regress_analyst, regress_nobody;
+DROP PROCEDURE load;
+DROP PROCEDURE add_price;

@@ -143,3 +143,5 @@ SELECT (SELECT count(*) FROM wrong) AS wrong, count(*) > 8 AS many FROM meter.ga
 INSERT INTO meter.usage_late VALUES ('x', '2026-01-02', '2026-01-01', 1);
 INSERT INTO meter.usage_late VALUES ('x', '2026-01-02', '2026-01-02', 0);
 INSERT INTO meter.gauge_last (tenant, metric, month, dims, last_at, last_seq, level) VALUES ('x', 'y', '2026-01-02', '{}', '2026-01-02 10:00+00', 1, 1);
+DROP PROCEDURE step(int);
+DROP VIEW wrong, last;
