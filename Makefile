@@ -50,10 +50,12 @@ OBJS = \
 	src/flush.o \
 	src/flush_commit.o \
 	src/fold.o \
+	src/gauge.o \
 	src/idempotency.o \
 	src/ignore.o \
 	src/inbox.o \
 	src/keymap.o \
+	src/late.o \
 	src/launcher.o \
 	src/limit.o \
 	src/limit_bucket.o \
@@ -111,6 +113,7 @@ SQL_PARTS = \
 	src/correct.sql \
 	src/usage.sql \
 	src/rollup.sql \
+	src/late.sql \
 	src/gauge.sql \
 	src/report.sql \
 	src/live.sql \
@@ -132,6 +135,7 @@ SQL_PARTS = \
 	src/coupon.sql \
 	src/billing.sql \
 	src/reference.sql \
+	src/aggregation.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -150,9 +154,10 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 # Regression tests, in the order in which they run; test/run.sh complains of a
 # sql/*.sql that is missing here.
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
-	queue ignore correct usage rollup gauge report live plan tenant \
-	subscription rule decision limit quota preset charge model_price llm currency price credit \
-	coupon reference billing maintain schedule stats grant privileges
+	queue ignore correct usage rollup late gauge report live plan tenant \
+	subscription rule decision limit quota preset charge model_price llm currency \
+	price credit coupon reference billing aggregation maintain schedule stats \
+	grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

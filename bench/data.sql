@@ -69,5 +69,5 @@ LANGUAGE sql
 AS $$
 	TRUNCATE meter.inbox, meter.event, meter.event_partition, meter.log_position,
 		meter.consumer, meter.idempotency_key, meter.rejected_event,
-		meter.usage_hourly, meter.usage_user_daily
+		meter.usage_hourly, meter.usage_user_daily, meter.usage_late, meter.gauge_last
 $$;

@@ -50,7 +50,7 @@ peer()
 # rollup_round SUFFIX ROUND
 rollup_round()
 {
-	sql -c "TRUNCATE meter.usage_hourly, meter.usage_user_daily" \
+	sql -c "TRUNCATE meter.usage_hourly, meter.usage_user_daily, meter.usage_late, meter.gauge_last" \
 		-c "UPDATE meter.consumer SET last_seq = 0" -c "CHECKPOINT"
 	measure "meter_rollup()$1" "$2" <<<"SELECT meter_rollup();"
 	peer "plain SQL$1" "$2" "" "$columns, $exact"

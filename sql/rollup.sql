@@ -85,13 +85,15 @@ JOIN (SELECT (at AT TIME ZONE 'UTC')::date AS day, tenant, q, percentile_disc(q)
 
 -- users: exact sets by day, and hll, which is exact for so few
 SELECT count(*) FROM (
-	SELECT (at AT TIME ZONE 'UTC')::date, tenant, metric, user_id, count(*),
+	SELECT (at AT TIME ZONE 'UTC')::date, tenant, metric, user_id,
+		CASE WHEN metric = 'tokens' AND metadata IS NOT NULL THEN metadata - 'other' ELSE '{}' END, count(*),
 		count(*) FILTER (WHERE status >= 400 OR status IS NULL AND error_message IS NOT NULL),
 		min(at), max(at), sum(quantity), sum(cost)
-	FROM raw WHERE user_id IS NOT NULL GROUP BY 1, 2, 3, 4
-	EXCEPT SELECT day, tenant, metric, user_id, events, errors, first_at, last_at, quantity, cost
+	FROM raw WHERE user_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5
+	EXCEPT SELECT day, tenant, metric, user_id, dims, events, errors, first_at, last_at, quantity, cost
 	FROM meter.usage_user_daily) AS missing;
-SELECT count(*) = (SELECT count(*) FROM (SELECT DISTINCT (at AT TIME ZONE 'UTC')::date, tenant, metric, user_id
+SELECT count(*) = (SELECT count(*) FROM (SELECT DISTINCT (at AT TIME ZONE 'UTC')::date, tenant, metric, user_id,
+		CASE WHEN metric = 'tokens' AND metadata IS NOT NULL THEN metadata - 'other' ELSE '{}' END
 	FROM raw WHERE user_id IS NOT NULL) AS d) AS as_many FROM meter.usage_user_daily;
 SELECT bool_and(h.users = r.users), count(*) FROM
 	(SELECT hour, tenant, metric, dims, service, endpoint, method, meter.users_count(users) AS users FROM meter.usage_hourly) AS h

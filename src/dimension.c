@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -71,4 +72,26 @@ dimension_extract(const Metric *metric, Jsonb *metadata)
 		return NULL;
 	compat_push_jsonb(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(state.result);
+}
+
+PG_FUNCTION_INFO_V1(meter_event_dims);
+
+Datum
+meter_event_dims(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *dims = NULL;
+
+	if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1))
+	{
+		text	   *name = PG_GETARG_TEXT_PP(0);
+		Jsonb	   *metadata = PG_GETARG_JSONB_P(1);
+
+		/* no longer name is in the registry */
+		if (VARSIZE_ANY_EXHDR(name) <= METRIC_MAX_LENGTH)
+			dims = dimension_extract(metric_lookup(text_to_cstring(name)),
+									 metadata);
+	}
+	if (dims == NULL)
+		return DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+	PG_RETURN_JSONB_P(dims);
 }

@@ -3,7 +3,8 @@
  *		The hours that must be computed anew from their events.
  *
  * See rollup.c for why there are such hours.  A set keeps its memory in the
- * context in which it was made.
+ * context in which it was made.  Days whose usage changes late (late.c) are
+ * kept in such a set, too.
  */
 #include "postgres.h"
 
@@ -32,9 +33,10 @@ dirty_key(UsageDirtySet *set, const text *tenant, TimestampTz start)
 }
 
 /*
- * Note that a tenant's hour must be computed anew.
+ * Note that a tenant's hour must be computed anew.  What is returned is valid
+ * until the next is noted.
  */
-void
+UsageDirty *
 dirty_add(UsageDirtySet *set, const text *tenant, TimestampTz start,
 		  bool corrected)
 {
@@ -46,8 +48,9 @@ dirty_add(UsageDirtySet *set, const text *tenant, TimestampTz start,
 
 	if (found)
 	{
-		set->items[(intptr_t) entry->value].corrected |= corrected;
-		return;
+		item = &set->items[(intptr_t) entry->value];
+		item->corrected |= corrected;
+		return item;
 	}
 	old = MemoryContextSwitchTo(set->context);
 	entry->key.data = palloc(key.length);
@@ -65,7 +68,9 @@ dirty_add(UsageDirtySet *set, const text *tenant, TimestampTz start,
 											VARSIZE_ANY_EXHDR(tenant));
 	item->start = start;
 	item->corrected = corrected;
+	item->gauge = false;
 	MemoryContextSwitchTo(old);
+	return item;
 }
 
 bool

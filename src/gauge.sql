@@ -1,5 +1,35 @@
 -- gauge.sql: levels that hold until the next sample
 
+CREATE TABLE meter.gauge_last (
+	tenant text COLLATE "C" NOT NULL,
+	metric text COLLATE "C" NOT NULL,
+	month date NOT NULL CONSTRAINT gauge_last_month_check CHECK (extract(day FROM month) = 1),
+	service text COLLATE "C",
+	endpoint text COLLATE "C",
+	method text COLLATE "C",
+	dims jsonb NOT NULL,
+	last_at timestamptz NOT NULL,
+	last_seq bigint NOT NULL,
+	level numeric NOT NULL
+) WITH (fillfactor = 80);
+CREATE UNIQUE INDEX gauge_last_key ON meter.gauge_last
+	(tenant, metric, month, service, endpoint, method, dims) NULLS NOT DISTINCT;
+-- no column of the index may be null for USING INDEX
+ALTER TABLE meter.gauge_last REPLICA IDENTITY FULL;
+COMMENT ON TABLE meter.gauge_last IS
+'The last sample of each gauge in each month (UTC) that has any, written by meter_rollup(): the level that a later time begins with is found without reading all hours before it';
+COMMENT ON COLUMN meter.gauge_last.tenant IS 'who is metered';
+COMMENT ON COLUMN meter.gauge_last.metric IS 'what is metered';
+COMMENT ON COLUMN meter.gauge_last.month IS 'first day of the month, UTC';
+COMMENT ON COLUMN meter.gauge_last.service IS 'service';
+COMMENT ON COLUMN meter.gauge_last.endpoint IS 'route';
+COMMENT ON COLUMN meter.gauge_last.method IS 'HTTP method';
+COMMENT ON COLUMN meter.gauge_last.dims IS 'the metric''s declared dimensions, from metadata';
+COMMENT ON COLUMN meter.gauge_last.last_at IS 'time of the last sample';
+COMMENT ON COLUMN meter.gauge_last.last_seq IS 'its position in the log';
+COMMENT ON COLUMN meter.gauge_last.level IS 'its level, which holds until the next sample';
+SELECT pg_catalog.pg_extension_config_dump('meter.gauge_last', '');
+
 CREATE VIEW meter.gauge_level AS
 WITH sampled AS NOT MATERIALIZED (
 	SELECT hour, tenant, metric, service, endpoint, method, dims,

@@ -20,7 +20,8 @@ BEGIN
 			'meter_headers', 'header_.*',
 			'limit_state', 'account_state', 'quota_used', 'known_time_zone', 'resource_matches(_any)?',
 			'meter_(explain_)?charge(_events|_check)?',
-			'currency_digits', 'fx', 'billing_(span|period|plan|price|usage)']
+			'currency_digits', 'fx', 'billing_(span|period|plan|price|segment|usage|usage_missing)',
+			'segment_.*', 'event_dims', 'usage_position']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';
 	IF pattern IS NULL THEN

@@ -27,6 +27,7 @@ SELECT hour, tenant, metric, service, endpoint, method, dims,
 	sum(errors_4xx)::bigint, sum(errors_5xx)::bigint, sum(errors_429)::bigint,
 	sum(folded)::bigint,
 	min(first_at), max(last_at),
+	(array_agg(last_seq ORDER BY last_at DESC, in_tail DESC))[1],
 	sum(quantity), min(quantity_min), max(quantity_max),
 	(array_agg(quantity_first ORDER BY first_at, in_tail))[1],
 	(array_agg(quantity_last ORDER BY last_at DESC, in_tail DESC))[1],
@@ -43,7 +44,7 @@ FROM (
 	UNION ALL
 	SELECT true, t.hour, t.tenant, t.metric, t.service, t.endpoint, t.method, t.dims,
 		t.events, t.successes, t.errors, t.errors_4xx, t.errors_5xx, t.errors_429, t.folded,
-		t.first_at, t.last_at,
+		t.first_at, t.last_at, t.last_seq,
 		t.quantity, t.quantity_min, t.quantity_max, t.quantity_first, t.quantity_last,
 		t.quantity_seconds, t.cost, t.latency, t.users
 	FROM tail AS t
@@ -51,6 +52,6 @@ FROM (
 ) AS part
 GROUP BY hour, tenant, metric, service, endpoint, method, dims;
 COMMENT ON VIEW meter.live IS
-'What has happened up to now? meter.usage_hourly together with the events that are not rolled up yet; the same columns. Events that wait in the queue appear with the flush that brings them into the log (within meter.flush_interval), rows of COPY meter.inbox with the flush that checks them, corrections with the flush that applies them';
+'What has happened up to now? meter.usage_hourly together with the events that are not rolled up yet; the same columns, but last_seq is null where the last event is not in the log yet. Events that wait in the queue appear with the flush that brings them into the log (within meter.flush_interval), rows of COPY meter.inbox with the flush that checks them, corrections with the flush that applies them';
 
 SET LOCAL search_path TO pg_catalog, pg_temp;

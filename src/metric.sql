@@ -62,3 +62,8 @@ COMMENT ON COLUMN meter.builtin_metric.metric IS 'name';
 COMMENT ON COLUMN meter.builtin_metric.unit IS 'unit of the quantity, for people';
 COMMENT ON COLUMN meter.builtin_metric.dimensions IS 'keys of an event''s metadata by which usage is grouped';
 COMMENT ON COLUMN meter.builtin_metric.description IS 'what is counted, for people';
+
+CREATE FUNCTION meter.event_dims(metric text, metadata jsonb) RETURNS jsonb
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'meter_event_dims';
+COMMENT ON FUNCTION meter.event_dims(text, jsonb) IS
+'The declared dimensions of an event of that metric, from its metadata, as meter_rollup() groups by them; {} if it has none';

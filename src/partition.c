@@ -57,7 +57,7 @@ const PartitionedTable partition_usage_user_daily = {
 	.by_month = true,
 	.by_date = true,
 	.details = "CREATE UNIQUE INDEX %1$s_key ON meter.%1$s"
-	" (tenant, day, metric, user_id);"
+	" (tenant, day, metric, user_id, dims);"
 	"ALTER TABLE meter.%1$s REPLICA IDENTITY USING INDEX %1$s_key",
 };
 

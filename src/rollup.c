@@ -120,7 +120,10 @@ write_hours(Usage *usage)
 		return;
 	keymap_start_iterate(usage->hours, &iterator);
 	while ((entry = keymap_iterate(usage->hours, &iterator)) != NULL)
+	{
 		months_add(&months, partition_day(((UsageHour *) entry->value)->hour));
+		late_note_hour(usage, entry->value);
+	}
 
 	/* before the table is locked, so that whoever makes partitions can go on */
 	for (int i = 0; i < months.n; i++)
@@ -152,6 +155,8 @@ write_hours(Usage *usage)
 							"folded = u.folded + EXCLUDED.folded, "
 							"first_at = LEAST(u.first_at, EXCLUDED.first_at), "
 							"last_at = GREATEST(u.last_at, EXCLUDED.last_at), "
+							"last_seq = CASE WHEN EXCLUDED.last_at >= u.last_at "
+							"  THEN EXCLUDED.last_seq ELSE u.last_seq END, "
 							"quantity = u.quantity + EXCLUDED.quantity, "
 							"quantity_min = LEAST(u.quantity_min, EXCLUDED.quantity_min), "
 							"quantity_max = GREATEST(u.quantity_max, EXCLUDED.quantity_max), "
@@ -172,6 +177,8 @@ write_hours(Usage *usage)
 							gauges ? "RETURNING tenant, hour, quantity_seconds) "
 							"SELECT DISTINCT tenant, hour FROM written "
 							"WHERE quantity_seconds = 'NaN'" : ""));
+	if (gauges)
+		gauge_write_last();
 	SPI_unregister_relation(ROLLUP_HOURS);
 	tuplestore_end(rows);
 }
@@ -197,7 +204,7 @@ write_user_days(Usage *usage)
 				   "INSERT INTO meter.%1$s AS u "
 				   "SELECT * FROM " USERS_RELATION " AS b "
 				   "WHERE b.day >= $1 AND b.day < $2 "
-				   "ON CONFLICT (tenant, day, metric, user_id) DO UPDATE SET "
+				   "ON CONFLICT (tenant, day, metric, user_id, dims) DO UPDATE SET "
 				   "events = u.events + EXCLUDED.events, "
 				   "errors = u.errors + EXCLUDED.errors, "
 				   "first_at = LEAST(u.first_at, EXCLUDED.first_at), "
@@ -276,6 +283,7 @@ recompute_dirty(Usage *usage, int64 upto)
 		usage_reset(usage);
 	}
 	usage->full = write_usage;
+	gauge_rebuild_last(hours);
 
 	dirty_init(&days);
 	for (int i = 0; i < hours->n; i++)
@@ -347,10 +355,12 @@ meter_rollup(PG_FUNCTION_ARGS)
 		usage->want_users = true;
 		usage->keep_dirty = true;
 		usage->full = write_usage;
+		usage->late_before = late_limit(GetCurrentTimestamp());
 		rollup_scan(usage, after, upto, NULL, false);
 		write_usage(usage, NULL);
 		usage_reset(usage);
 		recompute_dirty(usage, upto);
+		late_write(usage, upto);
 		move_position(upto);
 	}
 	owner_end(&scope);

@@ -95,6 +95,8 @@ usage_begin(Oid function)
 	usage->metrics = hash_create("meter metrics of a batch", 32, &ctl,
 								 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	dirty_init(&usage->dirty);
+	dirty_init(&usage->late);
+	usage->late_before = PG_INT64_MIN;
 	usage_reset(usage);
 	return usage;
 }
@@ -241,11 +243,13 @@ usage_add_pending(Usage *usage, const UsageEvent *event, Datum metadata,
 
 	/* the keys' room is used again by every window */
 	MemoryContextSwitchTo(usage->context);
-	usage_hour_key(pending, event, dims != NULL ? dims : usage->no_dims);
+	if (dims == NULL)
+		dims = usage->no_dims;
+	usage_hour_key(pending, event, dims);
 	key_reset(&pending->user_key);
 	if (event->user_id != NULL)
 	{
-		usage_user_key(pending, event);
+		usage_user_key(pending, event, dims);
 		if (!usage->want_users)
 		{
 			MemoryContextSwitchTo(usage->event_context);
@@ -270,8 +274,11 @@ usage_receive(TupleTableSlot *slot, DestReceiver *self)
 
 	/* what a correction changes cannot be taken out of a sketch: recompute */
 	if (usage->keep_dirty && DatumGetBool(slot->tts_values[SCAN_IS_AMENDMENT]))
+	{
+		usage_find_metric(usage, event.metric);
 		dirty_add(&usage->dirty, (text *) event.tenant, usage_hour_of(event.at),
-				  true);
+				  true)->gauge |= usage->metric->gauge;
+	}
 	if (counts)
 		usage_add_pending(usage, &event, slot->tts_values[SCAN_METADATA],
 						  !slot->tts_isnull[SCAN_METADATA]);

@@ -6,6 +6,8 @@
  * usage_hour.c	groups by hour (meter.usage_hourly)
  * usage_user.c	groups by user and day (meter.usage_user_daily)
  * dirty.c		the hours that must be computed anew
+ * gauge.c		the last samples of gauges by month (meter.gauge_last)
+ * late.c		the days whose usage changes late (meter.usage_late)
  * fold.c		the cap on groups per tenant and hour
  */
 #ifndef METER_USAGE_H
@@ -64,7 +66,7 @@ typedef struct UsageHour
 /* A row of meter.usage_user_daily in the making. */
 typedef struct UsageUserDay
 {
-	PackedKey	key;			/* tenant, day, metric, user_id */
+	PackedKey	key;			/* tenant, day, metric, user_id, dims */
 	int64		hash;			/* users_hash() of the user */
 	int64		events;
 	int64		errors;
@@ -81,6 +83,7 @@ typedef struct UsageDirty
 	TimestampTz start;
 	bool		corrected;		/* by an amendment; else a gauge's samples
 								 * came out of order */
+	bool		gauge;			/* what was corrected, or came late, is one */
 } UsageDirty;
 
 /* An event as the scan reads it. */
@@ -165,6 +168,8 @@ struct Usage
 	Jsonb	   *no_dims;		/* {} */
 	int64		windows;		/* of events, counted so far */
 	UsageDirtySet dirty;		/* hours */
+	TimestampTz late_before;	/* usage of earlier hours is noted as late */
+	UsageDirtySet late;			/* days */
 	UsageFull	full;
 	void	   *full_arg;
 };
@@ -182,8 +187,8 @@ extern void usage_scan(Usage *usage, const char *query, int nargs, Oid *types,
 
 /* dirty.c */
 extern void dirty_init(UsageDirtySet *set);
-extern void dirty_add(UsageDirtySet *set, const text *tenant,
-					  TimestampTz start, bool corrected);
+extern UsageDirty *dirty_add(UsageDirtySet *set, const text *tenant,
+							 TimestampTz start, bool corrected);
 extern bool dirty_has(UsageDirtySet *set, const text *tenant,
 					  TimestampTz start);
 
@@ -199,13 +204,23 @@ extern UsageHour *usage_hour_group(Usage *usage, const KeyBuffer *key,
 extern void usage_hour_merge(UsageHour *group, UsageHour *other);
 
 /* usage_user.c */
-extern void usage_user_key(UsagePending *pending, const UsageEvent *event);
+extern void usage_user_key(UsagePending *pending, const UsageEvent *event,
+						   const Jsonb *dims);
 extern void usage_user_add_window(Usage *usage);
 extern void usage_put_user_days(Usage *usage, Tuplestorestate *store,
 								TupleDesc desc);
 
 /* fold.c */
 extern void usage_fold(Usage *usage);
+
+/* gauge.c */
+extern void gauge_write_last(void);
+extern void gauge_rebuild_last(const UsageDirtySet *hours);
+
+/* late.c */
+extern TimestampTz late_limit(TimestampTz now);
+extern void late_note_hour(Usage *usage, const UsageHour *group);
+extern void late_write(Usage *usage, int64 upto);
 
 /* Columns of meter.usage_hourly, in the order of usage.sql. */
 enum
@@ -226,6 +241,7 @@ enum
 	USAGE_FOLDED,
 	USAGE_FIRST_AT,
 	USAGE_LAST_AT,
+	USAGE_LAST_SEQ,
 	USAGE_QUANTITY,
 	USAGE_QUANTITY_MIN,
 	USAGE_QUANTITY_MAX,

@@ -17,6 +17,7 @@ CREATE TABLE meter.usage_hourly (
 	folded bigint NOT NULL,
 	first_at timestamptz NOT NULL,
 	last_at timestamptz NOT NULL,
+	last_seq bigint NOT NULL,
 	quantity numeric NOT NULL,
 	quantity_min numeric NOT NULL,
 	quantity_max numeric NOT NULL,
@@ -80,6 +81,8 @@ COMMENT ON COLUMN meter.usage_hourly.folded IS
 'events of groups beyond meter.max_groups_per_hour that were folded into this one';
 COMMENT ON COLUMN meter.usage_hourly.first_at IS 'time of the first event';
 COMMENT ON COLUMN meter.usage_hourly.last_at IS 'time of the last event';
+COMMENT ON COLUMN meter.usage_hourly.last_seq IS
+'position of the last event in the log; of events of the same time the last one is that of the highest position';
 COMMENT ON COLUMN meter.usage_hourly.quantity IS 'sum of quantities';
 COMMENT ON COLUMN meter.usage_hourly.quantity_min IS 'lowest quantity';
 COMMENT ON COLUMN meter.usage_hourly.quantity_max IS 'highest quantity';
@@ -96,6 +99,7 @@ CREATE TABLE meter.usage_user_daily (
 	tenant text COLLATE "C" NOT NULL,
 	metric text COLLATE "C" NOT NULL,
 	user_id text COLLATE "C" NOT NULL,
+	dims jsonb NOT NULL,
 	events bigint NOT NULL,
 	errors bigint NOT NULL,
 	first_at timestamptz NOT NULL,
@@ -104,11 +108,12 @@ CREATE TABLE meter.usage_user_daily (
 	cost numeric
 ) PARTITION BY RANGE (day);
 COMMENT ON TABLE meter.usage_user_daily IS
-'Usage by day (UTC), tenant, metric and user, exact; written by meter_rollup(). Partitioned by month';
+'Usage by day (UTC), tenant, metric, user and dimensions, exact; written by meter_rollup(). Partitioned by month';
 COMMENT ON COLUMN meter.usage_user_daily.day IS 'day, UTC';
 COMMENT ON COLUMN meter.usage_user_daily.tenant IS 'who is metered';
 COMMENT ON COLUMN meter.usage_user_daily.metric IS 'what is metered';
 COMMENT ON COLUMN meter.usage_user_daily.user_id IS 'the tenant''s user';
+COMMENT ON COLUMN meter.usage_user_daily.dims IS 'the metric''s declared dimensions, from metadata';
 COMMENT ON COLUMN meter.usage_user_daily.events IS 'events';
 COMMENT ON COLUMN meter.usage_user_daily.errors IS 'events that were errors';
 COMMENT ON COLUMN meter.usage_user_daily.first_at IS 'time of the first event';

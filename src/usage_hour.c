@@ -341,6 +341,10 @@ usage_hour_row(Usage *usage, UsageHour *group, Datum *values, bool *isnull)
 	values[USAGE_FOLDED] = Int64GetDatum(group->folded);
 	values[USAGE_FIRST_AT] = TimestampTzGetDatum(group->first_at);
 	values[USAGE_LAST_AT] = TimestampTzGetDatum(group->last_at);
+	values[USAGE_LAST_SEQ] = Int64GetDatum(group->last_seq);
+
+	/* an event that still waits has no position, see live.c */
+	isnull[USAGE_LAST_SEQ] = group->last_seq == PG_INT64_MAX;
 	put_numeric(values, isnull, USAGE_QUANTITY, total_get(&group->quantity));
 	put_numeric(values, isnull, USAGE_QUANTITY_MIN, group->min);
 	put_numeric(values, isnull, USAGE_QUANTITY_MAX, group->max);

@@ -1,6 +1,6 @@
 /*
  * usage_user.c
- *		Groups by user and day, rows of meter.usage_user_daily.
+ *		Groups by user, day and dimensions, rows of meter.usage_user_daily.
  *
  * See usage.c.  These are exact, for lists of top users and for prices on
  * distinct users, where the hll sets of the hourly rows estimate.
@@ -21,6 +21,7 @@ enum
 	USER_TENANT,
 	USER_METRIC,
 	USER_ID,
+	USER_DIMS,
 	USER_EVENTS,
 	USER_ERRORS,
 	USER_FIRST_AT,
@@ -31,10 +32,11 @@ enum
 };
 
 /*
- * Make the key of the event's user and day.
+ * Make the key of the event's user, day and dimensions.
  */
 void
-usage_user_key(UsagePending *pending, const UsageEvent *event)
+usage_user_key(UsagePending *pending, const UsageEvent *event,
+			   const Jsonb *dims)
 {
 	KeyBuffer  *key = &pending->user_key;
 
@@ -42,11 +44,12 @@ usage_user_key(UsagePending *pending, const UsageEvent *event)
 	key_put_int64(key, partition_day(event->at));
 	key_put_varlena(key, event->metric);
 	key_put_varlena(key, event->user_id);
+	key_put_varlena(key, (const struct varlena *) dims);
 	pending->user_hash = keymap_hash_key(key->key);
 }
 
 /*
- * Make a group.  The user's name is the last part of the key.
+ * Make a group.  The user's name is the fourth part of the key.
  */
 static UsageUserDay *
 user_day_make(Usage *usage, const UsagePending *event)
@@ -150,6 +153,7 @@ usage_put_user_days(Usage *usage, Tuplestorestate *store, TupleDesc desc)
 		values[USER_DAY] = DateADTGetDatum(key_get_int64(&position));
 		values[USER_METRIC] = PointerGetDatum(key_get_varlena(&position));
 		values[USER_ID] = PointerGetDatum(key_get_varlena(&position));
+		values[USER_DIMS] = PointerGetDatum(key_get_varlena(&position));
 		values[USER_EVENTS] = Int64GetDatum(group->events);
 		values[USER_ERRORS] = Int64GetDatum(group->errors);
 		values[USER_FIRST_AT] = TimestampTzGetDatum(group->first_at);

@@ -119,7 +119,10 @@ my %contents = (
 		ORDER BY 1},
 	'hourly usage' => q{SELECT * FROM meter.usage_hourly
 		ORDER BY hour, tenant, metric, service, endpoint, method, dims},
-	'usage of users' => 'SELECT * FROM meter.usage_user_daily ORDER BY day, tenant, metric, user_id',
+	'usage of users' => 'SELECT * FROM meter.usage_user_daily ORDER BY day, tenant, metric, user_id, dims',
+	'late usage' => 'SELECT * FROM meter.usage_late ORDER BY tenant, day',
+	'last samples of gauges' => q{SELECT * FROM meter.gauge_last
+		ORDER BY tenant, metric, month, service, endpoint, method, dims},
 	'percentiles and unique users by month' => q{SELECT month, tenant, metric, service, endpoint,
 		dims, events, p50, p95, p99, latency, unique_users FROM meter.usage_monthly
 		WHERE metric <> 'storage' ORDER BY 1, 2, 3, 4, 5, 6},

@@ -407,8 +407,8 @@ our $wrong_totals = q{
 			count(*) FILTER (WHERE status >= 400), sum(quantity), sum(cost)
 		FROM meter.event WHERE superseded_by IS NULL AND user_id IS NOT NULL GROUP BY 1, 2, 3, 4
 	), total_user AS (
-		SELECT day, tenant, metric, user_id, events, errors, quantity, cost
-		FROM meter.usage_user_daily
+		SELECT day, tenant, metric, user_id, sum(events)::bigint, sum(errors)::bigint, sum(quantity), sum(cost)
+		FROM meter.usage_user_daily GROUP BY day, tenant, metric, user_id
 	)
 	SELECT (SELECT count(*) FROM (
 			(SELECT * FROM raw EXCEPT ALL SELECT * FROM total)
