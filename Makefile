@@ -36,8 +36,10 @@ OBJS = \
 	src/alloc.o \
 	src/amount.o \
 	src/batch.o \
+	src/bill.o \
 	src/charge.o \
 	src/charge_params.o \
+	src/close.o \
 	src/correct.o \
 	src/decision.o \
 	src/dimension.o \
@@ -130,6 +132,10 @@ SQL_PARTS = \
 	src/billing.sql \
 	src/reference.sql \
 	src/aggregation.sql \
+	src/bill.sql \
+	src/rating.sql \
+	src/delta.sql \
+	src/close.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -150,7 +156,8 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge currency price credit \
-	coupon reference billing aggregation maintain schedule stats grant privileges
+	coupon reference billing aggregation rating delta close maintain schedule stats \
+	grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

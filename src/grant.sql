@@ -10,7 +10,7 @@ DECLARE
 BEGIN
 	pattern := CASE privileges
 		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_normalize_endpoint|meter_check|meter_allow|meter_require|meter_refund|meter_headers|header_.*|meter_(explain_)?charge(_events|_check)?)$'
-		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state|meter_headers|header_.*|limit_state|account_state|quota_used|resource_matches|meter_(explain_)?charge(_events|_check)?|currency_digits|fx|billing_(span|period|plan|price|segment|usage|usage_missing)|segment_.*|event_dims|usage_position)$'
+		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state|meter_headers|header_.*|limit_state|account_state|quota_used|resource_matches|meter_(explain_)?charge(_events|_check)?|currency_digits|fx|billing_(span|period|plan|price|segment|usage|usage_missing)|segment_.*|event_dims|usage_position|meter_bill(_json)?|bill_.*)$'
 		WHEN 'admin' THEN '^(?!meter_grant$)'
 	END;
 	IF pattern IS NULL THEN
@@ -27,7 +27,7 @@ BEGIN
 		WHERE e.extname = 'meter' AND p.proname ~ pattern
 			AND p.prorettype <> 'trigger'::regtype
 	LOOP
-		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', function, role);
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', function, role);
 	END LOOP;
 	IF privileges <> 'analyst' THEN
 		EXECUTE format('GRANT INSERT (at, latency_ms, status, tenant, metric, quantity, service,'
@@ -61,7 +61,7 @@ BEGIN
 		JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
 		WHERE e.extname = 'meter'
 	LOOP
-		EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function);
+		EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', function);
 	END LOOP;
 END
 $$;

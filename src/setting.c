@@ -33,6 +33,7 @@ static const struct config_enum_entry full_actions[] = {
 	{NULL, 0, false}
 };
 
+int			setting_bill_grace = 3 * MINUTES_PER_DAY;
 int			setting_limit_memory = 64 * 1024;
 int			setting_on_full = ON_FULL_ALLOW;
 int			setting_save_interval = 10;
@@ -130,6 +131,14 @@ define_preloaded(void)
 void
 setting_define(void)
 {
+	DefineCustomIntVariable("meter.bill_grace",
+							"Sets how long after the end of its period a bill is a draft.",
+							"Usage that is late counts as long as a bill is a draft.",
+							&setting_bill_grace,
+							3 * MINUTES_PER_DAY, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("meter.dedup_window",
 							"Sets how long an idempotency key stays unique for its tenant.",
 							NULL,

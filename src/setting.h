@@ -19,6 +19,7 @@ typedef enum SettingOnFull
 	ON_FULL_DENY
 } SettingOnFull;
 
+extern int	setting_bill_grace; /* minutes */
 extern int	setting_durability;
 extern int	setting_limit_memory;	/* kB */
 extern int	setting_on_full;
