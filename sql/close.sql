@@ -249,3 +249,37 @@ SELECT count(*) - :bills AS more FROM meter.bill;
 RESET client_min_messages;
 DROP VIEW bills;
 DROP TABLE before;
+
+--
+-- Who may do what: administrators close and void, and cannot write bills otherwise;
+-- analysts read and preview; applications do none of it
+--
+CREATE ROLE regress_bill_admin;
+CREATE ROLE regress_bill_analyst;
+CREATE ROLE regress_bill_app;
+SELECT meter_grant('regress_bill_admin', 'admin'), meter_grant('regress_bill_analyst', 'analyst'), meter_grant('regress_bill_app', 'app');
+\set VERBOSITY terse
+SET ROLE regress_bill_admin;
+CALL meter_close_month('2025-10-01');
+SELECT meter_void_bill('acme', '2025-10-01', 'test');
+CALL meter_close_month('2025-10-01');
+UPDATE meter.bill SET total = 0;
+INSERT INTO meter.bill_line (tenant, month, revision, line, kind, for_month, amount_exact, amount, details)
+VALUES ('acme', '2025-10-01', 2, 99, 'credit', '2025-10-01', -5, -5, '{}');
+DELETE FROM meter.credit_use;
+RESET ROLE;
+SET ROLE regress_bill_analyst;
+SELECT kind, amount FROM meter_bill('acme', '2025-10-01');
+SELECT kind, amount FROM meter_bill('acme', '2025-11-01');
+SELECT meter_bill_json('acme', '2025-11-01') -> 'total' AS total;
+SELECT final, missing FROM meter.close_progress WHERE month = '2025-10-01';
+CALL meter_close_month('2025-11-01');
+SELECT meter_void_bill('acme', '2025-10-01', 'test');
+RESET ROLE;
+SET ROLE regress_bill_app;
+SELECT kind, amount FROM meter_bill('acme', '2025-10-01');
+CALL meter_close_month('2025-11-01');
+RESET ROLE;
+\set VERBOSITY default
+DROP OWNED BY regress_bill_admin, regress_bill_analyst, regress_bill_app;
+DROP ROLE regress_bill_admin, regress_bill_analyst, regress_bill_app;

@@ -138,6 +138,7 @@ SET plan_cache_mode = auto
 SET jit = off
 AS $$
 DECLARE
+	kinds CONSTANT text[] := ARRAY['base', 'usage', 'coupon', 'maximum', 'minimum', 'delta', 'credit', 'tax'];
 	periods meter.bill_period[];
 	tenants text[];
 	problem text;
@@ -207,9 +208,8 @@ BEGIN
 	)
 	SELECT l.tenant, l.month, l.revision,
 		(row_number() OVER (PARTITION BY l.tenant
-			ORDER BY array_position(ARRAY['base', 'usage', 'coupon', 'maximum', 'minimum', 'delta', 'credit', 'tax'],
-				l.kind), l.for_month, l.line, CASE WHEN l.kind = 'base' THEN l.from_at END, l.price, l.from_at, l.price_id,
-				l.details ->> 'of'))::integer,
+			ORDER BY array_position(kinds, l.kind), l.for_month, array_position(kinds, l.details ->> 'of'), l.line,
+				CASE WHEN l.kind = 'base' THEN l.from_at END, l.price, l.from_at, l.price_id))::integer,
 		l.kind, l.price, l.price_id, l.metric, l.dims, l.from_at, l.to_at, l.for_month, l.quantity,
 		l.billed_quantity, l.unit, l.amount_exact, l.amount, l.details
 	FROM line AS l
