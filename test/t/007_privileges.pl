@@ -265,7 +265,8 @@ for my $path ('evil, pg_catalog', 'evil, pg_temp, pg_catalog, public', 'pg_temp,
 		"search_path $path: the rollup counts");
 	unlike(ask("${prepare}SELECT * FROM $_"), qr/ERROR/, "search_path $path: $_ answers")
 	  for 'meter.live', 'meter.usage_daily', 'meter.usage_monthly', 'meter.endpoint_stats', 'meter.service_daily',
-	  'meter.top_users', 'meter.gauge_hourly', 'meter.gauge_level', 'public.meter_maintain()';
+	  'meter.top_users', 'meter.gauge_hourly', 'meter.gauge_level', 'public.meter_maintain()',
+	  q{meter.billing_usage('2026-03-01')}, q{meter.billing_usage_missing('2026-03-01')}, 'meter.usage_late';
 	ask($prepare . q{SELECT public.meter_grant('app', 'app')});
 }
 is(ask($caught), '', 'nothing of the trap was ever executed');
