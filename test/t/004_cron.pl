@@ -129,8 +129,8 @@ for ([ $node, 'over connections, as a role without other privileges' ],
 			'SELECT last_seq = 100 AND NOT EXISTS (SELECT FROM meter.inbox) FROM meter.log_position'),
 		"$how: the flush job flushes");
 	ok( $on->poll_query_until('postgres', q{
-			SELECT sum(events) = last_seq AND last_seq IN (60, 100)
-			FROM meter.usage_hourly CROSS JOIN meter.consumer WHERE name = 'rollup' GROUP BY last_seq}),
+			SELECT sum(u.events) = c.last_seq AND c.last_seq IN (60, 100)
+			FROM meter.usage_hourly AS u CROSS JOIN meter.consumer AS c WHERE c.name = 'rollup' GROUP BY c.last_seq}),
 		"$how: the rollup job rolls up");
 	ok( $on->poll_query_until('postgres', q{
 			SELECT to_regclass('meter.event_p'
