@@ -37,8 +37,10 @@ OBJS = \
 	src/alloc.o \
 	src/amount.o \
 	src/batch.o \
+	src/bill.o \
 	src/charge.o \
 	src/charge_params.o \
+	src/close.o \
 	src/correct.o \
 	src/decision.o \
 	src/dimension.o \
@@ -136,6 +138,10 @@ SQL_PARTS = \
 	src/billing.sql \
 	src/reference.sql \
 	src/aggregation.sql \
+	src/bill.sql \
+	src/rating.sql \
+	src/delta.sql \
+	src/close.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -156,7 +162,8 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
-	price credit coupon reference billing aggregation maintain schedule stats \
+	price credit coupon reference billing aggregation rating delta close maintain \
+	schedule stats \
 	grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 

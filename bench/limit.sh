@@ -27,12 +27,6 @@ trial=5					# seconds, in which it shows how fast Redis is
 burst=1000000000
 per_minute=60
 
-# spaced NUMBER: with blanks between thousands
-spaced()
-{
-	sed -E ':again; s/([0-9])([0-9]{3})( |$)/\1 \2\3/; t again' <<<"$1"
-}
-
 many_keys="$(spaced "$many") keys"
 live_keys="$(spaced "$live") keys"
 small_label="$live_keys, small pages"

@@ -9,7 +9,7 @@
 # count.
 #
 #	SCALE=small		a fiftieth of the data, to see that the scripts work
-#	FIGURES=...		only these (rollup month ingest track limit)
+#	FIGURES=...		only these (rollup month ingest track limit bill)
 #	ROUNDS=n		rounds that count, 3 unless given
 #	DURATION=n		seconds that the clients of track and limit run, 60 unless given
 #	TMPDIR			where the server's data go; allow 20 GB
@@ -21,7 +21,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../test/env.sh"
 
 bench=$top/bench
-figures=${FIGURES:-rollup month ingest track limit}
+figures=${FIGURES:-rollup month ingest track limit bill}
 exec </dev/null
 
 # shellcheck disable=SC2034		# for the figures' scripts
@@ -77,6 +77,12 @@ server_cpu()
 		{ sub(/.*\) /, ""); ticks += $12 + $13 }
 		NR == 1 { ticks += $14 + $15 }
 		END { print ticks / hz }' <<<"$stats"
+}
+
+# spaced NUMBER: with blanks between thousands
+spaced()
+{
+	sed -E ':again; s/([0-9])([0-9]{3})( |$)/\1 \2\3/; t again' <<<"$1"
 }
 
 # measure VARIANT ROUND: in a new session, time what psql gets from stdin

@@ -21,7 +21,7 @@ BEGIN
 			'limit_state', 'account_state', 'quota_used', 'known_time_zone', 'resource_matches(_any)?',
 			'meter_(explain_)?charge(_events|_check)?',
 			'currency_digits', 'fx', 'billing_(span|period|plan|price|segment|usage|usage_missing)',
-			'segment_.*', 'event_dims', 'usage_position']
+			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';
 	IF pattern IS NULL THEN
@@ -38,7 +38,7 @@ BEGIN
 		WHERE e.extname = 'meter' AND p.proname ~ pattern
 			AND p.prorettype <> 'trigger'::regtype
 	LOOP
-		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', function, role);
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', function, role);
 	END LOOP;
 	IF privileges <> 'analyst' THEN
 		EXECUTE format('GRANT INSERT (at, latency_ms, status, tenant, metric, quantity, service,'
@@ -73,7 +73,7 @@ BEGIN
 		JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
 		WHERE e.extname = 'meter'
 	LOOP
-		EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function);
+		EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', function);
 	END LOOP;
 END
 $$;

@@ -3,13 +3,14 @@
 CREATE FUNCTION @extschema@.meter_schedule(
 	rollup text DEFAULT '* * * * *',
 	maintain text DEFAULT '0 3 * * *',
+	close text DEFAULT '0 4 * * *',
 	OUT job text,
 	OUT schedule text,
 	OUT command text)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.meter_schedule(text, text) IS
-'Register the background jobs with pg_cron, as the current user: flush and rollup (each minute) and maintenance (daily at 03:00), with other schedules if given in cron''s form. Calling it again changes the schedules of the jobs that are there. Errors: 55000 where pg_cron is missing';
+COMMENT ON FUNCTION @extschema@.meter_schedule(text, text, text) IS
+'Register the background jobs with pg_cron, as the current user: flush and rollup (each minute), maintenance (daily at 03:00) and the closing of months (daily at 04:00), with other schedules if given in cron''s form. Calling it again changes the schedules of the jobs that are there. Errors: 55000 where pg_cron is missing';
 
 CREATE FUNCTION @extschema@.meter_unschedule() RETURNS integer
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';

@@ -39,6 +39,7 @@ static const struct config_enum_entry unknown_model_actions[] = {
 	{NULL, 0, false}
 };
 
+int			setting_bill_grace = 3 * MINUTES_PER_DAY;
 int			setting_limit_memory = 64 * 1024;
 int			setting_on_full = ON_FULL_ALLOW;
 int			setting_save_interval = 10;
@@ -115,7 +116,7 @@ define_preloaded(void)
 
 	DefineCustomIntVariable("meter.rollup_interval",
 							"Sets how often the background worker rolls events up.",
-							"0 leaves rollup and maintenance to pg_cron or to calls of meter_rollup() and meter_maintain().",
+							"0 leaves rollup, maintenance and the closing of months to pg_cron or to calls of meter_rollup(), meter_maintain() and meter_close_month().",
 							&setting_rollup_interval,
 							60, 0, 24 * 3600,
 							PGC_SIGHUP, GUC_UNIT_S,
@@ -137,6 +138,14 @@ define_preloaded(void)
 void
 setting_define(void)
 {
+	DefineCustomIntVariable("meter.bill_grace",
+							"Sets how long after the end of its period a bill is a draft.",
+							"Usage that is late counts as long as a bill is a draft.",
+							&setting_bill_grace,
+							3 * MINUTES_PER_DAY, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("meter.dedup_window",
 							"Sets how long an idempotency key stays unique for its tenant.",
 							NULL,

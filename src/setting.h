@@ -26,6 +26,7 @@ typedef enum SettingUnknownModel
 	UNKNOWN_MODEL_ZERO
 } SettingUnknownModel;
 
+extern int	setting_bill_grace; /* minutes */
 extern int	setting_durability;
 extern int	setting_limit_memory;	/* kB */
 extern int	setting_on_full;

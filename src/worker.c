@@ -57,6 +57,8 @@ typedef struct Work
 	bool		with_inbox;
 	FlushResult flushed;
 	bool		called;			/* not left to pg_cron */
+	char	   *closing;		/* how far the closing of months is; NULL: not
+								 * begun, or at its end */
 } Work;
 
 static const char *const worker_names[] = {
@@ -200,20 +202,16 @@ is_scheduled(const char *function, Oid oid)
 }
 
 /*
- * Call one of our functions, in whatever schema they are, unless pg_cron
- * does.
+ * Our function or procedure of that name, with its name as SQL has it, in
+ * whatever schema it is.
  */
-static void
-call_unless_scheduled(Work *work, const char *function)
+static Oid
+find_function(const char *function, char **name)
 {
 	Oid			type = TEXTOID;
 	Datum		value = CStringGetTextDatum(function);
-	Oid			oid;
-	char	   *name;
 	bool		isnull;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args("SELECT p.oid, p.oid::pg_catalog.regproc::text "
 							  "FROM pg_catalog.pg_proc AS p "
 							  "JOIN pg_catalog.pg_depend AS d ON d.objid OPERATOR(pg_catalog.=) p.oid "
@@ -222,17 +220,64 @@ call_unless_scheduled(Work *work, const char *function)
 							  "JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid "
 							  "AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass "
 							  "WHERE e.extname OPERATOR(pg_catalog.=) 'meter' "
-							  "AND p.proname OPERATOR(pg_catalog.=) $1 AND p.pronargs OPERATOR(pg_catalog.=) 0",
-							  1, &type, &value, NULL, true, 1) != SPI_OK_SELECT ||
+							  "AND p.proname OPERATOR(pg_catalog.=) $1",
+							  1, &type, &value, NULL, true, 2) != SPI_OK_SELECT ||
 		SPI_processed != 1)
 		elog(ERROR, "could not find %s()", function);
-	oid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
-										 SPI_tuptable->tupdesc, 1, &isnull));
-	name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	*name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	return DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+										  SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * Call one of our functions unless pg_cron does.
+ */
+static void
+call_unless_scheduled(Work *work, const char *function)
+{
+	Oid			oid;
+	char	   *name;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	oid = find_function(function, &name);
 	work->called = !is_scheduled(function, oid);
 	if (work->called &&
 		SPI_execute(psprintf("SELECT * FROM %s()", name), false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not call %s()", function);
+	SPI_finish();
+}
+
+/*
+ * The next step of what meter_close_month() does, of which each is a
+ * transaction.
+ */
+static void
+close_piece(Work *work)
+{
+	Oid			type = TEXTOID;
+	Datum		value;
+	char	   *name;
+	char	   *next = NULL;
+	int			result;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (work->closing != NULL)
+	{
+		value = CStringGetTextDatum(work->closing);
+		result = SPI_execute_with_args("SELECT meter.close_next($1::pg_catalog.jsonb)",
+									   1, &type, &value, NULL, false, 1);
+	}
+	else if (is_scheduled("meter_close_month", find_function("meter_close_month", &name)))
+		result = SPI_execute("SELECT NULL", true, 1);
+	else
+		result = SPI_execute("SELECT meter.close_begin(NULL) FROM meter.subscription_apply()",
+							 false, 1);
+	if (result != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not close a month");
+	next = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	work->closing = next == NULL ? NULL : MemoryContextStrdup(TopMemoryContext, next);
 	SPI_finish();
 }
 
@@ -384,6 +429,8 @@ run_roller(void)
 								   12 * 3600 * 1000))
 	{
 		(void) do_work(maintain_piece, &work, "making and dropping partitions");
+		while (do_work(close_piece, &work, "closing a month") && work.closing != NULL)
+			CHECK_FOR_INTERRUPTS();
 
 		/* also if it has failed, which is tried again tomorrow */
 		LWLockAcquire(my_entry->lock, LW_EXCLUSIVE);

@@ -64,7 +64,7 @@ ask(q{
 	SELECT cron.schedule('somebody else''s', '0 0 1 1 *', 'SELECT 1')});
 my $others = ask($jobs);
 
-my @mine = ('meter flush|* * * * *', 'meter rollup|* * * * *', 'meter maintain|0 3 * * *');
+my @mine = ('meter flush|* * * * *', 'meter rollup|* * * * *', 'meter maintain|0 3 * * *', 'meter close|0 4 * * *');
 
 # The jobs as they must be in cron.job: these and the others.
 sub expected_jobs
@@ -74,19 +74,19 @@ sub expected_jobs
 
 is( ask('SET ROLE operator; SELECT job, schedule, command FROM meter_schedule()'),
 	"$mine[0]|SELECT $schema.meter_flush()\n$mine[1]|SELECT $schema.meter_rollup()\n"
-	  . "$mine[2]|SELECT $schema.meter_maintain()",
+	  . "$mine[2]|SELECT $schema.meter_maintain()\n$mine[3]|CALL $schema.meter_close_month()",
 	'meter_schedule() returns what it registered');
 is(ask($jobs), expected_jobs(@mine), 'the jobs are there, as the role that called');
 ask('SET ROLE operator; SELECT meter_schedule()');
 is(ask($jobs), expected_jobs(@mine), 'calling it again adds nothing');
-ask(q{SET ROLE operator; SELECT meter_schedule('*/5 * * * *', maintain => '30 2 * * *')});
-@mine = ('meter flush|*/5 * * * *', 'meter rollup|*/5 * * * *', 'meter maintain|30 2 * * *');
+ask(q{SET ROLE operator; SELECT meter_schedule('*/5 * * * *', maintain => '30 2 * * *', close => '30 5 * * *')});
+@mine = ('meter flush|*/5 * * * *', 'meter rollup|*/5 * * * *', 'meter maintain|30 2 * * *', 'meter close|30 5 * * *');
 is(ask($jobs), expected_jobs(@mine), 'calling it with other schedules changes them');
 like(session(q{SELECT meter_schedule('every now and then')}),
 	qr/ERROR: .*invalid schedule/, 'a wrong schedule is refused');
 is(ask($jobs), expected_jobs(@mine), 'and changes nothing');
 is(ask('SELECT meter_unschedule()'), '0', 'the jobs of another role are not removed');
-is(ask('SET ROLE operator; SELECT meter_unschedule()'), '3', 'meter_unschedule() removes all of them');
+is(ask('SET ROLE operator; SELECT meter_unschedule()'), '4', 'meter_unschedule() removes all of them');
 is(ask($jobs), $others, 'and no others');
 is(ask('SET ROLE operator; SELECT meter_unschedule()'), '0', 'then there is nothing to remove');
 
@@ -114,8 +114,11 @@ for ([ $node, $schema ], [ $workers, '"My App"' ])
 	ask(qq{SELECT $functions.meter_track('acme', quantity => i) FROM generate_series(1, 60) AS i}, $on);
 	ask("SELECT $functions.meter_flush()", $on);
 	ask(qq{SELECT $functions.meter_track('acme', quantity => i) FROM generate_series(61, 100) AS i}, $on);
+	# a thousand tenants are a transaction of the closing of a month
+	ask(q{INSERT INTO meter.plan (plan) VALUES ('basic'); INSERT INTO meter.plan_version (plan, base_price) VALUES ('basic', 10);
+		INSERT INTO meter.tenant (tenant, plan, started_on) SELECT 't' || i, 'basic', '2025-01-01' FROM generate_series(1, 1001) AS i}, $on);
 	ask(($on == $node ? 'SET ROLE operator; ' : '')
-		. "SELECT $functions.meter_schedule('$often', '$often')", $on);
+		. "SELECT $functions.meter_schedule('$often', '$often', '$often')", $on);
 }
 
 for ([ $node, 'over connections, as a role without other privileges' ],
@@ -126,20 +129,22 @@ for ([ $node, 'over connections, as a role without other privileges' ],
 			'SELECT last_seq = 100 AND NOT EXISTS (SELECT FROM meter.inbox) FROM meter.log_position'),
 		"$how: the flush job flushes");
 	ok( $on->poll_query_until('postgres', q{
-			SELECT sum(events) = last_seq AND last_seq IN (60, 100)
-			FROM meter.usage_hourly CROSS JOIN meter.consumer WHERE name = 'rollup' GROUP BY last_seq}),
+			SELECT sum(u.events) = c.last_seq AND c.last_seq IN (60, 100)
+			FROM meter.usage_hourly AS u CROSS JOIN meter.consumer AS c WHERE c.name = 'rollup' GROUP BY c.last_seq}),
 		"$how: the rollup job rolls up");
 	ok( $on->poll_query_until('postgres', q{
 			SELECT to_regclass('meter.event_p'
 				|| to_char((now() AT TIME ZONE 'UTC')::date + 5, 'YYYYMMDD')) IS NOT NULL}),
 		"$how: the maintenance job makes partitions ahead");
+	ok( $on->poll_query_until('postgres', 'SELECT count(*) = 1001 AND sum(total) = 10010 FROM meter.bill'),
+		"$how: the closing job makes bills");
 	is(ask('SELECT sum(events), sum(quantity) FROM meter.live', $on), '100|5050', "$how: nothing is lost");
 	is( ask(q{SELECT count(*) FROM cron.job_run_details WHERE status = 'failed'}, $on),
 		'0', "$how: no run failed")
 	  or diag ask('SELECT command, return_message FROM cron.job_run_details', $on);
 }
-is(ask('SET ROLE operator; SELECT meter_unschedule()'), '3', 'the jobs are removed');
-is(ask('SELECT "My App".meter_unschedule()', $workers), '3', 'also where the schema is quoted');
+is(ask('SET ROLE operator; SELECT meter_unschedule()'), '4', 'the jobs are removed');
+is(ask('SELECT "My App".meter_unschedule()', $workers), '4', 'also where the schema is quoted');
 
 $workers->stop;
 $node->stop;
