@@ -136,6 +136,8 @@ SQL_PARTS = \
 	src/rating.sql \
 	src/delta.sql \
 	src/close.sql \
+	src/outbox.sql \
+	src/outbox_fill.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -156,8 +158,8 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge currency price credit \
-	coupon reference billing aggregation rating delta close maintain schedule stats \
-	grant privileges
+	coupon reference billing aggregation rating delta close outbox cost export \
+	maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make
