@@ -14,6 +14,7 @@ CORE = \
 	src/core/account.o \
 	src/core/account_file.o \
 	src/core/bucket.o \
+	src/core/csv.o \
 	src/core/endpoint.o \
 	src/core/exactsum.o \
 	src/core/pattern.o \
@@ -48,6 +49,7 @@ OBJS = \
 	src/endpoint.o \
 	src/event.o \
 	src/event_row.o \
+	src/export.o \
 	src/flush.o \
 	src/flush_commit.o \
 	src/fold.o \
@@ -138,6 +140,9 @@ SQL_PARTS = \
 	src/close.sql \
 	src/outbox.sql \
 	src/outbox_fill.sql \
+	src/cost.sql \
+	src/focus.sql \
+	src/export.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql

@@ -10,7 +10,7 @@ DECLARE
 BEGIN
 	pattern := CASE privileges
 		WHEN 'app' THEN '^(meter_track|meter_track_batch|meter_normalize_endpoint|meter_check|meter_allow|meter_require|meter_refund|meter_headers|header_.*|meter_(explain_)?charge(_events|_check)?)$'
-		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state|meter_headers|header_.*|limit_state|account_state|quota_used|resource_matches|meter_(explain_)?charge(_events|_check)?|currency_digits|fx|billing_(span|period|plan|price|segment|usage|usage_missing)|segment_.*|event_dims|usage_position|meter_bill(_json)?|bill_.*)$'
+		WHEN 'analyst' THEN '^(meter_sketch.*|meter_percentile|meter_normalize_endpoint|users_.*|usage_tail|shared_state|meter_headers|header_.*|limit_state|account_state|quota_used|resource_matches|meter_(explain_)?charge(_events|_check)?|currency_digits|fx|billing_(span|period|plan|price|segment|usage|usage_missing)|segment_.*|event_dims|usage_position|meter_bill(_json)?|bill_.*|cost|cost_month|meter_export)$'
 		WHEN 'admin' THEN '^(?!meter_grant$)'
 	END;
 	IF pattern IS NULL THEN
@@ -42,7 +42,7 @@ BEGIN
 			' meter.plan, meter.plan_version, meter.tenant, meter.subscription, meter.rate_limit,'
 			' meter.price, meter.fx_rate, meter.credit, meter.coupon, meter.tenant_coupon TO %I', role);
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.outbox_meter, meter.outbox_hour,'
-			' meter.billing_outbox TO %I', role);
+			' meter.billing_outbox, meter.cost_rate, meter.focus_provider, meter.focus_service TO %I', role);
 		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
 	END IF;
 END
