@@ -113,6 +113,23 @@ INSERT INTO meter.focus_service (metric, service_name, service_category) VALUES 
 SELECT meter_export('focus', '2026-03-01', '2026-04-01');
 SELECT meter_export('focus', '2026-03-01', '2026-04-01', 'jsonl') LIMIT 1;
 
+-- A bill that closing has made: 100 for the plan, 7 tokens at 0.50, and 20 % tax: 124.20.  The
+-- tokens cost us 3.50, so 100 of 103.50 are left.
+INSERT INTO meter.plan (plan) VALUES ('pro');
+INSERT INTO meter.plan_version (plan, base_price) VALUES ('pro', 100);
+INSERT INTO meter.price (price, plan, metric, model, params) VALUES ('gpt', 'pro', 'tokens', 'per_unit', '{"unit_amount": 0.5}');
+INSERT INTO meter.tenant (tenant, plan, started_on, tax_percent) VALUES ('real', 'pro', '2026-01-01', 20);
+SELECT meter_track('real', 'tokens', 7, at => '2026-03-10');
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SET client_min_messages = warning;
+CALL meter_close_month('2026-03-01');
+RESET client_min_messages;
+SELECT "BilledCost", "ChargeCategory", "ChargeDescription", "PricingQuantity", "PricingUnit", "ConsumedQuantity", "ConsumedUnit", "ServiceName", "SkuId"
+FROM meter.focus WHERE "BillingAccountId" = 'real' AND "x_Month" = '2026-03-01' ORDER BY "x_Line";
+SELECT b.total = sum(f."BilledCost") AS adds_up FROM meter.bill AS b JOIN meter.focus AS f ON f."InvoiceId" = b.bill_id::text WHERE b.tenant = 'real' GROUP BY b.total;
+SELECT trim_scale(cost), revenue, trim_scale(margin), margin_percent FROM meter.cost_margin WHERE tenant = 'real' AND month = '2026-03-01';
+
 -- Only who may read them may export them.
 CREATE ROLE regress_analyst;
 CREATE ROLE regress_app;
