@@ -7,10 +7,11 @@ SET timezone = 'UTC';
 SET meter.retention = 0;
 
 -- All hours are told by how many there are from 20 hours ago on.
-SELECT date_trunc('hour', now()) - interval '20 hours' AS base \gset
+CREATE TABLE start AS SELECT date_trunc('hour', now()) - interval '20 hours' AS base;
+SELECT base FROM start \gset
 CREATE FUNCTION track(tenant text, metric text, quantity numeric, hours integer, key text DEFAULT NULL, metadata jsonb DEFAULT NULL)
 RETURNS void LANGUAGE SQL AS $$
-	SELECT meter_track($1, $2, $3, at => date_trunc('hour', now()) - interval '20 hours' + $4 * interval '1 hour' + interval '7 minutes',
+	SELECT meter_track($1, $2, $3, at => (SELECT base FROM start) + $4 * interval '1 hour' + interval '7 minutes',
 		idempotency_key => $5, metadata => $6)
 $$;
 CREATE FUNCTION fill() RETURNS bigint LANGUAGE SQL AS $$
@@ -19,11 +20,11 @@ CREATE FUNCTION fill() RETURNS bigint LANGUAGE SQL AS $$
 	SELECT meter_outbox_fill();
 $$;
 CREATE VIEW outbox AS
-SELECT event_name, tenant, (extract(epoch FROM hour - (date_trunc('hour', now()) - interval '20 hours')) / 3600)::integer AS h,
+SELECT event_name, tenant, (extract(epoch FROM hour - (SELECT base FROM start)) / 3600)::integer AS h,
 	version AS v, customer, value, state, attempts AS tries, worker, error
 FROM meter.billing_outbox;
 CREATE VIEW held AS
-SELECT event_name, tenant, (extract(epoch FROM hour - (date_trunc('hour', now()) - interval '20 hours')) / 3600)::integer AS h,
+SELECT event_name, tenant, (extract(epoch FROM hour - (SELECT base FROM start)) / 3600)::integer AS h,
 	value, reason
 FROM meter.outbox_held;
 -- Is every hour settled or held back, and is what was moved between hours nothing in all?
@@ -225,8 +226,8 @@ WHERE event_name LIKE 'gb%' ORDER BY 1, 2;
 SELECT * FROM wrong;
 
 -- What is too old for the provider is held back, until the meter allows for more.
-INSERT INTO meter.outbox_meter (event_name, metric, since, max_age) VALUES ('old', 'api_requests', :'base', '18 hours');
-SELECT fill();
+INSERT INTO meter.outbox_meter (event_name, metric, since, max_age) VALUES ('old', 'api_requests', :'base', '18 hours 30 minutes');
+SELECT fill() > 0;
 SELECT event_name, tenant, h, value FROM outbox WHERE event_name = 'old' AND h <> 2 ORDER BY 1, 2;
 SELECT event_name, tenant, h, value, reason FROM held WHERE event_name = 'old' AND tenant <> 'nobody' AND h < 2 ORDER BY 2, 3;
 UPDATE meter.outbox_meter SET max_age = '34 days' WHERE event_name = 'old';

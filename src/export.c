@@ -248,7 +248,7 @@ export_open(ExportState *state, const char *sql, Datum *bounds,
 	old = MemoryContextSwitchTo(context);
 	state->portal = pstrdup(portal->name);
 	state->columns = portal->tupDesc->natts;
-	state->output = palloc_array(FmgrInfo, state->columns);
+	state->output = palloc(state->columns * sizeof(FmgrInfo));
 	for (int i = 0; i < state->columns; i++)
 	{
 		Oid			function;
@@ -286,7 +286,7 @@ export_read(ExportState *state)
 
 	/* lines are made in the batch's context, so resetting it frees all */
 	old = MemoryContextSwitchTo(state->batch);
-	state->lines = palloc_array(text *, SPI_processed + 1);
+	state->lines = palloc((SPI_processed + 1) * sizeof(text *));
 	if (state->csv && state->header_due)
 		state->lines[state->n_lines++] = csv_header(portal->tupDesc);
 	state->header_due = false;
