@@ -67,7 +67,7 @@ SELECT meter_track('acme', 'egress_bytes', g * 1073741824::numeric, at => a, met
 FROM (VALUES (3, '2026-09-15 23:59:59+00'::timestamptz, 'eu'), (2, '2026-09-16 00:00+00', 'eu'), (1, '2026-09-16 00:00+00', 'us'),
 	(1, '2026-09-20 00:00+00', 'eu')) AS v (g, a, r);
 -- 2500 requests at $0.002 a thousand = $0.005, which carry costs of EUR 0.25 in all.
-SELECT meter_track('acme', quantity => 2, cost => CASE WHEN i <= 10 THEN 0.025 END, at => '2026-09-05 12:00+00') FROM generate_series(1, 2500) AS i;
+SELECT count(meter_track('acme', quantity => 2, cost => CASE WHEN i <= 10 THEN 0.025 END, at => '2026-09-05 12:00+00')) FROM generate_series(1, 2500) AS i;
 
 -- bolt, in India (UTC+5:30): September begins on 31 August at 18:30 UTC.  1 CPU-hour at 18:00 UTC
 -- is August's, as the whole hour is; 2 at 19:00 are September's; 4 on 30 September 18:00 are, too,
