@@ -14,6 +14,7 @@ CORE = \
 	src/core/account.o \
 	src/core/account_file.o \
 	src/core/bucket.o \
+	src/core/csv.o \
 	src/core/endpoint.o \
 	src/core/exactsum.o \
 	src/core/pattern.o \
@@ -49,6 +50,7 @@ OBJS = \
 	src/endpoint.o \
 	src/event.o \
 	src/event_row.o \
+	src/export.o \
 	src/flush.o \
 	src/flush_commit.o \
 	src/fold.o \
@@ -142,6 +144,11 @@ SQL_PARTS = \
 	src/rating.sql \
 	src/delta.sql \
 	src/close.sql \
+	src/outbox.sql \
+	src/outbox_fill.sql \
+	src/cost.sql \
+	src/focus.sql \
+	src/export.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/grant.sql
@@ -162,9 +169,8 @@ PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'
 REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
-	price credit coupon reference billing aggregation rating delta close maintain \
-	schedule stats \
-	grant privileges
+	price credit coupon reference billing aggregation rating delta close outbox \
+	cost export maintain schedule stats grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

@@ -21,7 +21,8 @@ BEGIN
 			'limit_state', 'account_state', 'quota_used', 'known_time_zone', 'resource_matches(_any)?',
 			'meter_(explain_)?charge(_events|_check)?',
 			'currency_digits', 'fx', 'billing_(span|period|plan|price|segment|usage|usage_missing)',
-			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*']
+			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
+			'cost', 'cost_month', 'meter_export']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';
 	IF pattern IS NULL THEN
@@ -53,6 +54,8 @@ BEGIN
 			' meter.plan, meter.plan_version, meter.tenant, meter.subscription, meter.rate_limit,'
 			' meter.price, meter.model_price, meter.fx_rate, meter.credit, meter.coupon,'
 			' meter.tenant_coupon TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.outbox_meter, meter.outbox_hour,'
+			' meter.billing_outbox, meter.cost_rate, meter.focus_provider, meter.focus_service TO %I', role);
 		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
 	END IF;
 END

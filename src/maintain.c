@@ -230,6 +230,29 @@ apply_subscriptions(ReturnSetInfo *rsinfo)
 			   psprintf("plans of tenants: " INT64_FORMAT, applied));
 }
 
+/*
+ * What has gone to the payment provider, of hours for which no event can come
+ * any more.
+ */
+static void
+forget_outbox(ReturnSetInfo *rsinfo, TimestampTz before)
+{
+	Oid			type = TIMESTAMPTZOID;
+	Datum		value = TimestampTzGetDatum(before);
+	bool		isnull;
+	int64		deleted;
+
+	if (SPI_execute_with_args("SELECT meter.outbox_forget($1)", 1, &type, &value,
+							  NULL, false, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "could not delete from meter.billing_outbox");
+	deleted = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										  SPI_tuptable->tupdesc, 1, &isnull));
+	if (deleted > 0)
+		report(rsinfo, "deleted", "billing_outbox",
+			   psprintf("rows: " INT64_FORMAT, deleted));
+}
+
 PG_FUNCTION_INFO_V1(meter_maintain);
 
 Datum
@@ -255,6 +278,8 @@ meter_maintain(PG_FUNCTION_ARGS)
 		delete_expired(rsinfo, "rejected_event",
 					   "DELETE FROM meter.rejected_event WHERE rejected_at < $1",
 					   before);
+		forget_outbox(rsinfo, before);
+
 		/* last, since its locks are held to commit */
 		drop_partitions(rsinfo, before);
 	}

@@ -288,6 +288,12 @@ rollup_piece(Work *work)
 }
 
 static void
+outbox_piece(Work *work)
+{
+	call_unless_scheduled(work, "meter_outbox_fill");
+}
+
+static void
 maintain_piece(Work *work)
 {
 	call_unless_scheduled(work, "meter_maintain");
@@ -424,6 +430,10 @@ run_roller(void)
 			my_entry->counters.rolled_up_at = GetCurrentTimestamp();
 			LWLockRelease(my_entry->lock);
 		}
+
+		/* what fails is made up for the next time */
+		if (work.installed)
+			(void) do_work(outbox_piece, &work, "filling the outbox of bills");
 	}
 	if (TimestampDifferenceExceeds(maintained_at, GetCurrentTimestamp(),
 								   12 * 3600 * 1000))

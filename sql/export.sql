@@ -1,0 +1,152 @@
+-- meter_export(): CSV and JSON, and the view meter.focus
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS meter CASCADE;
+CREATE EXTENSION meter CASCADE;
+RESET client_min_messages;
+SET timezone = 'UTC';
+SET meter.retention = 0;
+\pset format unaligned
+\pset tuples_only on
+
+-- What cannot be exported.
+SELECT meter_export('tenants', '2026-01-01', '2027-01-01');
+SELECT meter_export('usage_hourly; DROP TABLE meter.event', '2026-01-01', '2027-01-01');
+SELECT meter_export('usage_hourly', '2026-01-01', '2027-01-01', 'xml');
+SELECT count(*) FROM meter_export(NULL, '2026-01-01', '2027-01-01');
+-- Nothing: a header, and no object.
+SELECT meter_export(w, '2026-01-01', '2027-01-01') FROM unnest('{usage_hourly,usage_daily,bills,bill_lines,costs,focus}'::text[]) AS w;
+SELECT meter_export(w, '2026-01-01', '2027-01-01', 'jsonl') FROM unnest('{usage_hourly,usage_daily,bills,bill_lines,costs,focus}'::text[]) AS w;
+
+-- Fields that need quotes; null is nothing.
+INSERT INTO meter.metric (metric, kind, dimensions) VALUES ('tokens', 'counter', '{model,region}'), ('gb', 'gauge', '{}');
+UPDATE meter.metric SET unit = 'token' WHERE metric = 'tokens';
+SELECT meter_track('a,b', 'tokens', 1.50, at => '2026-03-01 00:30+00', service => 'say "hi"', endpoint => '/x', status => 200, cost => 0.010,
+	metadata => '{"model": "gpt-4", "region": "eu"}');
+SELECT meter_track('a,b', 'tokens', 2, at => '2026-03-01 00:59:59.999999+00', service => 'say "hi"', endpoint => '/x', status => 500,
+	metadata => '{"model": "gpt-4", "region": "eu"}');
+SELECT meter_track(E'line\\x', 'tokens', 3, at => '2026-03-31 23:30+00', endpoint => 'ä', user_id => 'u');
+SELECT meter_track('late', 'tokens', 4, at => '2026-04-01 00:00+00');
+SELECT meter_track('late', 'gb', 10, at => '2026-03-31 12:00+00');
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT meter_export('usage_hourly', '2026-03-01', '2026-04-01');
+SELECT meter_export('usage_hourly', '2026-03-01', '2026-04-01', 'jsonl');
+SELECT meter_export('usage_daily', '2026-03-31', '2026-04-02');
+-- Times are those of UTC, and numbers what they are, whatever the session has; bounds are the session's.
+SET timezone = 'Asia/Tokyo';
+SET datestyle = 'German';
+SELECT meter_export('usage_hourly', '01.03.2026 09:00', '01.03.2026 10:00');
+SELECT count(*) FROM meter_export('usage_hourly', '01.04.2026', '01.05.2026', 'jsonl');
+RESET datestyle;
+SET timezone = 'UTC';
+-- Another search_path and objects of the same names change nothing.
+CREATE SCHEMA evil;
+CREATE FUNCTION evil.to_char(timestamp, text) RETURNS text LANGUAGE SQL AS $$SELECT 'evil'$$;
+SET search_path = evil, pg_catalog, public;
+SELECT meter_export('usage_hourly', '2026-03-31', '2026-04-01');
+RESET search_path;
+DROP FUNCTION evil.to_char;
+DROP SCHEMA evil;
+-- Only so many of the lines, and several at the same time.
+SELECT meter_export('usage_hourly', '2026-01-01', '2027-01-01') LIMIT 2;
+SELECT count(*) FROM pg_cursors;
+SELECT count(*) FROM (SELECT meter_export('usage_hourly', '2026-01-01', '2027-01-01'), meter_export('usage_daily', '2026-01-01', '2026-03-02')) AS x;
+SELECT count(*) FROM pg_cursors;
+BEGIN;
+DECLARE c CURSOR FOR SELECT meter_export('usage_hourly', '2026-01-01', '2027-01-01');
+FETCH 1 FROM c;
+SELECT count(*) FROM pg_cursors;
+CLOSE c;
+SELECT count(*) FROM pg_cursors;
+ROLLBACK;
+-- More than a batch.
+SELECT count(*) FROM (SELECT meter_track('many', 'tokens', i, at => '2025-01-01'::timestamptz + i * interval '1 hour') FROM generate_series(1, 2500) AS i) AS x;
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT count(*), count(DISTINCT l), sum((l::jsonb ->> 'quantity')::numeric) FROM (SELECT meter_export('usage_hourly', '2025-01-01', '2026-01-01', 'jsonl') AS l) AS x;
+SELECT count(*) FROM meter_export('usage_hourly', '2025-01-01', '2026-01-01');
+
+-- Bills, as closing a month writes them.
+INSERT INTO meter.bill (tenant, month, revision, bill_id, status, period_from, period_to, currency, subtotal, discount, credit, tax, total, lines,
+	created_at, finalized_at, voided_at, void_reason) VALUES
+	('acme', '2026-03-01', 1, '00000000-0000-0000-0000-000000000001', 'void', '2026-03-01', '2026-04-01', 'USD', 1, 0, 0, 0, 1, 1,
+		'2026-04-01 01:00', NULL, '2026-04-02', 'wrong, "all" of it'),
+	('acme', '2026-03-01', 2, '00000000-0000-0000-0000-000000000002', 'final', '2026-03-01', '2026-04-01', 'USD', 112.35, -10, -2.35, 20, 120, 6,
+		'2026-04-02 01:00', '2026-04-04', NULL, NULL),
+	('bolt', '2026-03-01', 1, '00000000-0000-0000-0000-000000000003', 'draft', '2026-02-28 18:30+00', '2026-03-31 18:30+00', 'INR', 5, 0, 0, 0, 5, 1,
+		'2026-04-01 01:00', NULL, NULL, NULL);
+INSERT INTO meter.bill_line (tenant, month, revision, line, kind, price, price_id, metric, dims, from_at, to_at, for_month, quantity, billed_quantity, unit, amount_exact, amount, details) VALUES
+	('acme', '2026-03-01', 1, 1, 'usage', 'x', NULL, 'tokens', '{}', '2026-03-01', '2026-04-01', '2026-03-01', 1, 1, NULL, 1, 1, '{}'),
+	('acme', '2026-03-01', 2, 1, 'base', 'pro', NULL, NULL, NULL, '2026-03-01', '2026-04-01', '2026-03-01', NULL, NULL, NULL, 100, 100, '{}'),
+	('acme', '2026-03-01', 2, 2, 'usage', 'gpt, large', '00000000-0000-0000-0000-00000000000a', 'tokens', '{"region": "eu"}', '2026-03-01', '2026-04-01', '2026-03-01',
+		20345, 20.345, 'thousand tokens', 12.345, 12.35, '{}'),
+	('acme', '2026-03-01', 2, 3, 'delta', 'gpt, large', '00000000-0000-0000-0000-00000000000a', 'tokens', '{}', '2026-02-01', '2026-03-01', '2026-02-01',
+		-5, -0.005, 'thousand tokens', 0, 0, '{}'),
+	('acme', '2026-03-01', 2, 4, 'coupon', 'WELCOME', NULL, NULL, NULL, NULL, NULL, '2026-03-01', NULL, NULL, NULL, -10, -10, '{}'),
+	('acme', '2026-03-01', 2, 5, 'credit', 'sorry', NULL, NULL, NULL, NULL, NULL, '2026-03-01', NULL, NULL, NULL, -2.35, -2.35, '{}'),
+	('acme', '2026-03-01', 2, 6, 'tax', NULL, NULL, NULL, NULL, NULL, NULL, '2026-03-01', NULL, NULL, NULL, 20, 20, '{}'),
+	('bolt', '2026-03-01', 1, 1, 'minimum', NULL, NULL, NULL, NULL, '2026-02-28 18:30+00', '2026-03-31 18:30+00', '2026-03-01', NULL, NULL, NULL, 5, 5, '{}');
+SELECT meter_export('bills', '2026-03-01', '2026-04-01');
+SELECT meter_export('bills', '2026-03-01', '2026-04-01', 'jsonl');
+SELECT meter_export('bill_lines', '2026-03-01', '2026-04-01');
+SELECT count(*) FROM meter_export('bill_lines', '2026-03-02', '2026-04-01', 'jsonl');
+INSERT INTO meter.cost_rate (component, metric, rate) VALUES ('llm, large', 'tokens', 0.5);
+SELECT meter_export('costs', '2026-03-01', '2026-05-01');
+
+-- FOCUS: the columns that version 1.1 wants of everybody, all there and none of them null, but for
+-- ChargeClass, and PricingQuantity and PricingUnit of what has no price.
+SELECT c FROM unnest('{BilledCost,BillingAccountId,BillingAccountName,BillingCurrency,BillingPeriodEnd,BillingPeriodStart,
+	ChargeCategory,ChargeClass,ChargeDescription,ChargePeriodEnd,ChargePeriodStart,ContractedCost,EffectiveCost,InvoiceIssuerName,
+	ListCost,PricingQuantity,PricingUnit,ProviderName,PublisherName,ServiceCategory,ServiceName}'::text[]) AS c
+WHERE c NOT IN (SELECT attname FROM pg_attribute WHERE attrelid = 'meter.focus'::regclass);
+SELECT f."x_Line", n.key FROM meter.focus AS f CROSS JOIN LATERAL jsonb_each(to_jsonb(f)) AS n
+WHERE n.value = 'null' AND n.key IN ('BilledCost', 'BillingAccountId', 'BillingAccountName', 'BillingCurrency', 'BillingPeriodEnd', 'BillingPeriodStart',
+	'ChargeCategory', 'ChargeDescription', 'ChargePeriodEnd', 'ChargePeriodStart', 'ContractedCost', 'EffectiveCost', 'InvoiceIssuerName',
+	'ListCost', 'ProviderName', 'PublisherName', 'ServiceCategory', 'ServiceName');
+SELECT sum("BilledCost") FROM meter.focus WHERE "BillingAccountId" = 'acme';
+SELECT DISTINCT "ProviderName" = current_database(), "PublisherName" = current_database(), "InvoiceIssuerName" = current_database() FROM meter.focus;
+INSERT INTO meter.focus_provider (provider_name, invoice_issuer_name) VALUES ('Example Cloud', 'Example Billing');
+INSERT INTO meter.focus_provider (provider_name) VALUES ('Another');
+INSERT INTO meter.focus_provider (only_row, provider_name) VALUES (false, 'Another');
+INSERT INTO meter.focus_service (metric, service_name, service_category) VALUES ('tokens', 'Language models', 'AI and Machine Learning');
+INSERT INTO meter.focus_service (metric, service_name, service_category) VALUES ('gb', 'Disks', 'Disks');
+SELECT meter_export('focus', '2026-03-01', '2026-04-01');
+SELECT meter_export('focus', '2026-03-01', '2026-04-01', 'jsonl') LIMIT 1;
+
+-- A bill that closing has made: 100 for the plan, 7 tokens at 0.50, and 20 % tax: 124.20.  The
+-- tokens cost us 3.50, so 100 of 103.50 are left.
+INSERT INTO meter.plan (plan) VALUES ('pro');
+INSERT INTO meter.plan_version (plan, base_price) VALUES ('pro', 100);
+INSERT INTO meter.price (price, plan, metric, model, params) VALUES ('gpt', 'pro', 'tokens', 'per_unit', '{"unit_amount": 0.5}');
+INSERT INTO meter.tenant (tenant, plan, started_on, tax_percent) VALUES ('real', 'pro', '2026-01-01', 20);
+SELECT meter_track('real', 'tokens', 7, at => '2026-03-10');
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SET client_min_messages = warning;
+CALL meter_close_month('2026-03-01');
+RESET client_min_messages;
+SELECT "BilledCost", "ChargeCategory", "ChargeDescription", "PricingQuantity", "PricingUnit", "ConsumedQuantity", "ConsumedUnit", "ServiceName", "SkuId"
+FROM meter.focus WHERE "BillingAccountId" = 'real' AND "x_Month" = '2026-03-01' ORDER BY "x_Line";
+SELECT b.total = sum(f."BilledCost") AS adds_up FROM meter.bill AS b JOIN meter.focus AS f ON f."InvoiceId" = b.bill_id::text WHERE b.tenant = 'real' GROUP BY b.total;
+SELECT trim_scale(cost), revenue, trim_scale(margin), margin_percent FROM meter.cost_margin WHERE tenant = 'real' AND month = '2026-03-01';
+
+-- Only who may read them may export them.
+CREATE ROLE regress_analyst;
+CREATE ROLE regress_app;
+SELECT meter_grant('regress_analyst', 'analyst');
+SELECT meter_grant('regress_app', 'app');
+SET ROLE regress_analyst;
+SELECT count(*) FROM unnest('{usage_hourly,usage_daily,bills,bill_lines,costs,focus}'::text[]) AS w, meter_export(w, '2026-01-01', '2026-02-01');
+SELECT count(*) FROM meter.cost_margin;
+RESET ROLE;
+REVOKE SELECT ON meter.bill FROM regress_analyst;
+SET ROLE regress_analyst;
+\set VERBOSITY terse
+SELECT meter_export('bills', '2026-01-01', '2026-02-01');
+\set VERBOSITY default
+RESET ROLE;
+SET ROLE regress_app;
+SELECT meter_export('usage_hourly', '2026-01-01', '2026-02-01');
+RESET ROLE;
+DROP OWNED BY regress_analyst, regress_app;
+DROP ROLE regress_analyst, regress_app;
