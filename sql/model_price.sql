@@ -97,7 +97,9 @@ SELECT * FROM meter_import_model_prices($${
 	"half range": {"litellm_provider": "p", "tiered_pricing": [{"input_cost_per_token": 1e-6, "range": [0.5, 3]}]},
 	"same range": {"litellm_provider": "p", "tiered_pricing": [{"input_cost_per_token": 1e-6, "range": [0, 3]},
 		{"input_cost_per_token": 2e-6, "range": [0.0, 4]}]},
-	"odd list": {"litellm_provider": "p", "input_cost_per_token": 1e-6, "tiered_pricing": "none"}
+	"odd list": {"litellm_provider": "p", "input_cost_per_token": 1e-6, "tiered_pricing": "none"},
+	"names": {"litellm_provider": "p", "input_cost_per_token": 1e-6, "tiered_pricing": ["input_cost_per_token"]},
+	"list of names": {"litellm_provider": "p", "input_cost_per_token": 1e-6, "tiered_pricing": [["input_cost_per_token"]]}
 }$$, '2024-04-01');
 SELECT provider, model, input_price, extra FROM meter.model_price WHERE valid_from = '2024-04-01' ORDER BY model;
 SELECT left(model, 4) || '..', octet_length(model), action, reason FROM meter_import_model_prices(jsonb_build_object(

@@ -70,6 +70,15 @@ SELECT * FROM pg_temp.history WHERE tenant = 'acme' ORDER BY day;
 SELECT count(*) FROM meter.subscription WHERE tenant = 'new';
 UPDATE meter.tenant SET tenant = 'acme inc' WHERE tenant = 'acme';
 SELECT * FROM pg_temp.history WHERE tenant LIKE 'acme%' ORDER BY day;
+-- together with a change of the plan
+INSERT INTO meter.tenant (tenant, plan, started_on) VALUES ('one', 'free', pg_temp.today() - 10);
+UPDATE meter.tenant SET plan = 'team' WHERE tenant = 'one';
+UPDATE meter.tenant SET tenant = 'two', plan = 'big' WHERE tenant = 'one';
+SELECT * FROM pg_temp.history WHERE tenant IN ('one', 'two') ORDER BY day;
+INSERT INTO meter.tenant (tenant, plan, started_on) VALUES ('three', 'free', pg_temp.today() - 10);
+UPDATE meter.tenant SET tenant = 'four', plan = 'big' WHERE tenant = 'three';
+SELECT * FROM pg_temp.history WHERE tenant IN ('three', 'four') ORDER BY day;
+DELETE FROM meter.tenant WHERE tenant IN ('two', 'four');
 
 -- a tenant that is deleted has no history any more
 DELETE FROM meter.tenant WHERE tenant LIKE 'planless%' OR tenant IN ('back', 'new', 'starts later');

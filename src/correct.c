@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 #include "event.h"
 #include "flush.h"
@@ -64,19 +65,24 @@ find_events(Datum tenant, bool by_key, Datum key_or_seq, bool voids,
 	args[1] = key_or_seq;
 	args[2] = BoolGetDatum(voids);
 
+	/*
+	 * All partitions are in the plans, but few are read: compiling them would
+	 * take much longer.
+	 */
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+
 	/* the subqueries give the event's time or day, so one partition is read */
 	if (by_key)
 		owner_plan(&key_plan,
 				   "SELECT " CORRECTION_COLUMNS " "
-				   "FROM meter.event AS e "
-				   "WHERE e.tenant = $1 AND e.idempotency_key = $2 "
-				   "AND e.at = (SELECT k.at FROM meter.idempotency_key AS k "
-				   "            WHERE k.tenant = $1 AND k.key = $2) "
-				   "AND e.superseded_by IS NULL "
-				   "AND ($3 OR e.metric <> '" LLM_TOKENS "' OR NOT EXISTS ("
-				   "  SELECT FROM meter.event AS c "
-				   "  WHERE c.tenant = $1 AND c.idempotency_key = $2 AND c.at = e.at "
-				   "  AND c.metric = '" LLM_REQUESTS "')) "
+				   "FROM (SELECT k.*, bool_or(k.metric = '" LLM_REQUESTS "') OVER () AS of_call "
+				   "  FROM meter.event AS k "
+				   "  WHERE k.tenant = $1 AND k.idempotency_key = $2 "
+				   "  AND k.at = (SELECT i.at FROM meter.idempotency_key AS i "
+				   "              WHERE i.tenant = $1 AND i.key = $2)) AS e "
+				   "WHERE e.superseded_by IS NULL "
+				   "AND ($3 OR NOT e.of_call OR e.metric <> '" LLM_TOKENS "') "
 				   "ORDER BY e.seq",
 				   3, TEXTOID, TEXTOID, BOOLOID);
 	else

@@ -139,7 +139,8 @@ AS $$
 		FROM entry AS n
 		CROSS JOIN jsonb_array_elements(CASE jsonb_typeof(n.object -> 'tiered_pricing')
 			WHEN 'array' THEN n.object -> 'tiered_pricing' ELSE '[]' END) AS t(tier)
-		WHERE n.reason IS NULL AND t.tier ?| ARRAY['input_cost_per_token', 'output_cost_per_token']
+		WHERE n.reason IS NULL AND jsonb_typeof(t.tier) = 'object'
+			AND t.tier ?| ARRAY['input_cost_per_token', 'output_cost_per_token']
 	),
 	price AS MATERIALIZED (
 		SELECT k.model, k.key, k.value

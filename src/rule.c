@@ -399,7 +399,8 @@ rule_tenant_set(uint32 hash, uint32 stamp, uint32 plan)
 static void
 forget_tenant(RememberedTenant *tenant)
 {
-	rule_forget_matches(tenant->set);
+	if (tenant->set != NULL)
+		rule_forget_matches(tenant->set);
 	tenant->stamp = 0;
 	tenant->set = NULL;
 	if (tenant->context != NULL)

@@ -144,7 +144,8 @@ $$;
 COMMENT ON FUNCTION meter.subscription_rename() IS
 'Trigger of meter.tenant: moves the history along when a tenant gets another name';
 
-CREATE TRIGGER tenant_subscription_renamed
+-- By its name, before what writes a change of the plan made together with it.
+CREATE TRIGGER tenant_rename_subscription
 AFTER UPDATE OF tenant ON meter.tenant
 FOR EACH ROW WHEN (OLD.tenant <> NEW.tenant)
 EXECUTE FUNCTION meter.subscription_rename();
@@ -201,27 +202,48 @@ $$;
 COMMENT ON FUNCTION @extschema@.meter_change_plan(text, text, date) IS
 'Change a tenant''s plan from a day on, today (null) or later, in the tenant''s time zone; null as the plan cancels the subscription, and with it what was planned for later. Returns the day, which is that on which the tenant starts if that is later. A change of today is made in meter.tenant at once, a later one by meter_maintain() when its day has come. Errors: 22023 for an unknown tenant or plan and for a day that is past';
 
+CREATE VIEW meter.subscription_due AS
+SELECT d.tenant, d.plan, d.cancelled
+FROM (
+	SELECT DISTINCT ON (s.tenant) s.tenant, s.plan, s.plan IS NULL AND NOT s.planless AS cancelled,
+		t.plan AS has_plan, t.status
+	FROM meter.subscription AS s
+	JOIN meter.tenant AS t ON t.tenant = s.tenant
+	WHERE s.valid_from <= (now() AT TIME ZONE meter.known_time_zone(t.time_zone))::date
+	ORDER BY s.tenant, s.valid_from DESC
+) AS d
+WHERE CASE WHEN d.cancelled THEN d.status <> 'cancelled'
+	ELSE d.has_plan IS DISTINCT FROM d.plan OR d.status = 'cancelled' END;
+COMMENT ON VIEW meter.subscription_due IS
+'Which changes of meter.subscription have come into force, in each tenant''s time zone, and are not in meter.tenant yet? meter_maintain() puts them there daily';
+COMMENT ON COLUMN meter.subscription_due.tenant IS 'the tenant';
+COMMENT ON COLUMN meter.subscription_due.plan IS 'the plan; null is none';
+COMMENT ON COLUMN meter.subscription_due.cancelled IS 'the subscription is cancelled, and the plan stays what it was';
+
+-- First the rows of those tenants: a change of plan that is being made may put
+-- what is due out of date, and only a statement that begins after it can see that.
 CREATE FUNCTION meter.subscription_apply() RETURNS bigint
-LANGUAGE SQL VOLATILE PARALLEL UNSAFE
-BEGIN ATOMIC
-	WITH due AS (
-		SELECT DISTINCT ON (s.tenant) s.tenant, s.plan, s.planless
-		FROM meter.subscription AS s
-		JOIN meter.tenant AS t ON t.tenant = s.tenant
-		WHERE s.valid_from <= (now() AT TIME ZONE meter.known_time_zone(t.time_zone))::date
-		ORDER BY s.tenant, s.valid_from DESC
-	), applied AS (
-		UPDATE meter.tenant AS t
-		SET plan = CASE WHEN d.plan IS NULL AND NOT d.planless THEN t.plan ELSE d.plan END,
-			status = CASE WHEN d.plan IS NULL AND NOT d.planless THEN 'cancelled'
-				WHEN t.status = 'cancelled' THEN 'active' ELSE t.status END
-		FROM due AS d
-		WHERE t.tenant = d.tenant
-			AND CASE WHEN d.plan IS NULL AND NOT d.planless THEN t.status <> 'cancelled'
-				ELSE t.plan IS DISTINCT FROM d.plan OR t.status = 'cancelled' END
-		RETURNING t.tenant
-	)
-	SELECT count(*) FROM applied;
-END;
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	locked text[];
+	applied bigint;
+BEGIN
+	locked := ARRAY(
+		SELECT t.tenant FROM meter.tenant AS t
+		WHERE t.tenant IN (SELECT d.tenant FROM meter.subscription_due AS d)
+		ORDER BY t.tenant
+		FOR NO KEY UPDATE);
+	UPDATE meter.tenant AS t
+	SET plan = CASE WHEN d.cancelled THEN t.plan ELSE d.plan END,
+		status = CASE WHEN d.cancelled THEN 'cancelled'
+			WHEN t.status = 'cancelled' THEN 'active' ELSE t.status END
+	FROM meter.subscription_due AS d
+	WHERE d.tenant = t.tenant AND t.tenant = ANY (locked);
+	GET DIAGNOSTICS applied = ROW_COUNT;
+	RETURN applied;
+END
+$$;
 COMMENT ON FUNCTION meter.subscription_apply() IS
 'Put the changes of meter.subscription whose day has come, in each tenant''s time zone, into meter.tenant, and return of how many tenants. meter_maintain() does it daily';

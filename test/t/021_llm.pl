@@ -223,6 +223,19 @@ is(ask('SELECT tenant, provider, model, calls FROM meter.unknown_model'), 'zero|
 ask('ALTER SYSTEM RESET meter.unknown_model');
 $node->reload;
 
+# --- corrections ---------------------------------------------------------------
+
+# A call and its tokens have one key.  To find what is to be corrected reads one
+# day once, however many days the log has; nor is the query compiled for each.
+ask(q{SELECT meter_track_llm('fixed', 'openai', 'gpt-4', 1000, 100, idempotency_key => 'fix', at => '2024-06-02')});
+my ($plan) = grep { /^Query Text: SELECT .* FROM meter\.event AS/m } split /NOTICE:/, session(q{
+	LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
+	SET auto_explain.log_level = notice; SET jit_above_cost = 0;
+	\set VERBOSITY terse
+	SELECT meter_correct('fixed', idempotency_key => 'fix', cost => 1)});
+like($plan, qr/FROM meter\.idempotency_key/, 'the event is found by its key');
+unlike($plan, qr/SubPlan|JIT/, 'and its day is read once');
+
 # --- limits of cost --------------------------------------------------------------
 
 # Of 1 a day, an estimate is taken before the call, and the rest given back after.
