@@ -34,14 +34,17 @@ BEGIN
 			AND (b.rated_at < started OR b.period_to + meter.close_grace() <= now())
 		WHEN NOT by_itself THEN true
 		ELSE NOT EXISTS (SELECT FROM meter.bill AS v WHERE v.tenant = p.tenant AND v.month = of_month)
-			AND (p.period_to + interval '1 month' > now()
-				OR EXISTS (SELECT FROM meter.bill AS e WHERE e.tenant = p.tenant AND e.month < of_month))
+			AND (EXISTS (SELECT FROM meter.bill AS e WHERE e.tenant = p.tenant AND e.month < of_month)
+				-- whoever sets up plans and prices is given the grace to do it
+				OR (p.period_to + interval '1 month' > now() AND EXISTS (
+					SELECT FROM meter.tenant AS t
+					WHERE t.tenant = p.tenant AND t.created_at + meter.close_grace() <= now())))
 		END
 	ORDER BY p.tenant;
 END
 $$;
 COMMENT ON FUNCTION meter.close_due(date, text[], timestamptz, boolean) IS
-'Which tenants have a period that is over and no bill of that month, or a draft that was not rated since a run has started or is to become final; for a run that nobody has given a month to, only those whose last period it is, or who have had bills before';
+'Which tenants have a period that is over and no bill of that month, or a draft that was not rated since a run has started or is to become final; for a run that nobody has given a month to, only those who have had bills before, or whose last period it is and who were added longer ago than the grace';
 
 CREATE FUNCTION meter.close_tenants(of_month date, of_tenants text[]) RETURNS integer
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -233,7 +236,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE @extschema@.meter_close_month(date) IS
-'Make the bills of the month that the date is in, of all tenants whose period that began in it is over; with null, of each tenant the last period that is over, and what are drafts still. A bill is a draft, which is rated anew by each call, until meter.bill_grace has passed since the end of its period; then it is final. Commits after each thousand tenants and tells so; what was done stays when it is interrupted, and calling it again goes on. Several calls at once share the work. Errors: 22023 if the month is not over, 2D000 within a transaction block';
+'Make the bills of the month that the date is in, of all tenants whose period that began in it is over; with null, of each tenant the last period that is over, and what are drafts still; a tenant that was added within meter.bill_grace and has no bill yet is left out of that. A bill is a draft, which is rated anew by each call, until meter.bill_grace has passed since the end of its period; then it is final. Commits after each thousand tenants and tells so; what was done stays when it is interrupted, and calling it again goes on. Several calls at once share the work. Errors: 22023 if the month is not over, 2D000 within a transaction block';
 
 CREATE VIEW meter.close_progress AS
 SELECT m.month, p.tenants, p.ended, COALESCE(b.drafts, 0) AS drafts, COALESCE(b.final, 0) AS final,
