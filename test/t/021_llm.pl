@@ -152,6 +152,25 @@ SKIP:
 			WHERE u.tenant ^\@ 'azure' AND u.metric = 'llm_tokens' GROUP BY 1
 			INTERSECT SELECT model, cost FROM ($exact) AS e) AS same}),
 		'2', 'charged by input and output tokens, the month costs the same');
+	# and on a bill, by what the calls cost and by what their tokens do
+	ask(q{
+		INSERT INTO meter.tenant (tenant, started_on) VALUES ('azure gpt-4', '2023-11-01'), ('azure gpt-4o-mini', '2023-11-01');
+		INSERT INTO meter.price (price, metric, model, params) VALUES ('calls', 'llm_requests', 'dynamic', '{}');
+		INSERT INTO meter.price (price, tenant, metric, dims, model, params)
+		SELECT token_type || ' tokens', 'azure ' || model, 'llm_tokens',
+			jsonb_build_object('model', model, 'token_type', token_type), 'per_unit', jsonb_build_object('unit_amount', price)
+		FROM (VALUES ('gpt-4', 'input', 0.00003), ('gpt-4', 'output', 0.00006),
+			('gpt-4o-mini', 'input', 0.00000015), ('gpt-4o-mini', 'output', 0.0000006)) AS p(model, token_type, price);
+		CALL meter_close_month('2023-11-01')});
+	is( ask(qq{SELECT count(*) FROM (
+			SELECT tenant, amount_exact, amount FROM meter.bill_line WHERE price = 'calls'
+			INTERSECT SELECT 'azure ' || model, cost, round(cost, 2) FROM ($exact) AS e) AS same}),
+		'2', 'the bills have the exact cost of all calls, to the last digit');
+	is( ask(qq{SELECT count(*) FROM (
+			SELECT tenant, sum(amount_exact) FROM meter.bill_line WHERE price LIKE '% tokens' GROUP BY 1
+			INTERSECT SELECT 'azure ' || model, cost FROM ($exact) AS e) AS same}),
+		'2', 'and so they have by input and output tokens');
+	is(ask(q{SELECT count(*) FROM meter.bill WHERE status = 'final' AND tenant ^@ 'azure'}), '2', 'they are final');
 	is(ask($log_is_whole), 't', 'the log is whole');
 	is(ask($wrong_totals), '0', 'all totals are those of the raw events');
 }
