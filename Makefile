@@ -41,6 +41,7 @@ OBJS = \
 	src/bill.o \
 	src/charge.o \
 	src/charge_params.o \
+	src/charge_percentage.o \
 	src/close.o \
 	src/correct.o \
 	src/decision.o \

@@ -137,18 +137,12 @@ check_quantity(Numeric quantity, const char *name)
  * of two charges is the correction.  A total itself is never less than nothing.
  */
 static Numeric
-at_least_zero(const Charge *charge, Numeric quantity)
-{
-	return charge_compare(quantity, charge->zero) < 0 ? charge->zero : quantity;
-}
-
-static Numeric
 quantity_of_call(FunctionCallInfo fcinfo, const Charge *charge)
 {
 	Numeric		quantity = PG_GETARG_NUMERIC(2);
 
 	check_quantity(quantity, "quantity");
-	return at_least_zero(charge, quantity);
+	return charge_at_least_zero(charge, quantity);
 }
 
 /* --- models of a quantity ----------------------------------------------- */
@@ -216,140 +210,12 @@ packages_of(const Charge *charge, Numeric quantity)
 	return packages;
 }
 
-/* --- percentage --------------------------------------------------------- */
-
-/*
- * Events of the model percentage, added up in a way that has few parts and
- * still is the sum of the events' charges.
- */
-typedef struct Events
-{
-	const Charge *charge;
-	MemoryContext context;		/* of the sums */
-	int64		free_events;	/* how many are left */
-	bool		free;			/* not all of the allowance is used up */
-	Numeric		free_used;		/* of free_amount */
-	Numeric		value;			/* that is charged by the rate */
-	int64		paid;			/* events that were not free */
-	int64		n_raised;
-	Numeric		raised;			/* by how much in all, to the minimum */
-	int64		n_lowered;
-	Numeric		lowered;
-} Events;
-
-static void
-events_begin(Events *events, const Charge *charge)
-{
-	memset(events, 0, sizeof(*events));
-	events->charge = charge;
-	events->context = CurrentMemoryContext;
-	events->free_used = events->value = charge->zero;
-	events->raised = events->lowered = charge->zero;
-	events->free = charge->free_events != NULL || charge->free_amount != NULL;
-	events->free_events = PG_INT64_MAX;
-	if (charge->free_events != NULL &&
-		charge_compare(charge->free_events, int64_to_numeric(PG_INT64_MAX)) < 0)
-		events->free_events =
-			DatumGetInt64(DirectFunctionCall1(numeric_int8,
-											  NumericGetDatum(charge->free_events)));
-}
-
-/* Add to a sum that may hold the zero of the price, which is not ours. */
-static void
-sum_up(const Events *events, Numeric *sum, Numeric value)
-{
-	MemoryContext old_context = MemoryContextSwitchTo(events->context);
-	Numeric		old = *sum;
-
-	*sum = charge_add(old, value);
-	MemoryContextSwitchTo(old_context);
-	if (old != events->charge->zero)
-		pfree(old);
-}
-
-/*
- * The part of an event's value that is not free.  The allowance is used up by
- * the event that is the last free one, or that reaches the free amount; what
- * goes beyond that amount is charged.  NULL: the event is free.
- */
-static Numeric
-take_free(Events *events, Numeric value)
-{
-	const Charge *charge = events->charge;
-	Numeric		left;
-	int			compared;
-
-	if (!events->free)
-		return value;
-	if (events->free_events == 0 ||
-		(charge->free_amount != NULL &&
-		 charge_compare(events->free_used, charge->free_amount) >= 0))
-	{
-		events->free = false;
-		return value;
-	}
-	events->free_events--;
-	if (charge->free_amount == NULL)
-	{
-		sum_up(events, &events->free_used, value);
-		return NULL;
-	}
-	left = charge_sub(charge->free_amount, events->free_used);
-	compared = charge_compare(value, left);
-	sum_up(events, &events->free_used, compared < 0 ? value : left);
-	return compared <= 0 ? NULL : charge_sub(value, left);
-}
-
-static void
-clamp(Events *events, Numeric value)
-{
-	const Charge *charge = events->charge;
-	Numeric		fee = charge_mul(value, charge->unit_amount);
-	Numeric		amount = charge_add(fee, charge->fixed_amount);
-
-	if (charge->min_amount != NULL && charge_compare(amount, charge->min_amount) < 0)
-	{
-		sum_up(events, &events->raised, charge_sub(charge->min_amount, amount));
-		events->n_raised++;
-	}
-	else if (charge->max_amount != NULL && charge_compare(amount, charge->max_amount) > 0)
-	{
-		sum_up(events, &events->lowered, charge_sub(charge->max_amount, amount));
-		events->n_lowered++;
-	}
-}
-
-static void
-events_add(Events *events, Numeric value)
-{
-	const Charge *charge = events->charge;
-
-	value = take_free(events, at_least_zero(charge, value));
-	if (value == NULL)
-		return;
-	events->paid++;
-	sum_up(events, &events->value, value);
-	if (charge->min_amount != NULL || charge->max_amount != NULL)
-		clamp(events, value);
-}
-
-static Numeric
-events_amount(const Events *events)
-{
-	const Charge *charge = events->charge;
-	Numeric		fees = charge_mul(events->value, charge->unit_amount);
-	Numeric		fixed = charge_mul(int64_to_numeric(events->paid), charge->fixed_amount);
-
-	return charge_add(charge_add(fees, fixed),
-					  charge_add(events->raised, events->lowered));
-}
-
 /* --- the amount --------------------------------------------------------- */
 
 static Numeric
 amount_of(const Charge *charge, Numeric quantity)
 {
-	Events		events;
+	ChargeEvents events;
 
 	switch (charge->model)
 	{
@@ -366,9 +232,9 @@ amount_of(const Charge *charge, Numeric quantity)
 		case CHARGE_PACKAGE:
 			return charge_mul(packages_of(charge, quantity), charge->amount);
 		case CHARGE_PERCENTAGE:
-			events_begin(&events, charge);
-			events_add(&events, quantity);
-			return events_amount(&events);
+			charge_events_begin(&events, charge);
+			charge_events_add(&events, quantity);
+			return charge_events_amount(&events);
 	}
 	pg_unreachable();
 }
@@ -409,7 +275,7 @@ meter_charge_check(PG_FUNCTION_ARGS)
  * which is returned.
  */
 static Numeric
-events_of_call(FunctionCallInfo fcinfo, const Charge *charge, Events *events)
+events_of_call(FunctionCallInfo fcinfo, const Charge *charge, ChargeEvents *events)
 {
 	ArrayIterator it = array_create_iterator(PG_GETARG_ARRAYTYPE_P(2), 0, NULL);
 	MemoryContext old_context = CurrentMemoryContext;
@@ -418,7 +284,7 @@ events_of_call(FunctionCallInfo fcinfo, const Charge *charge, Events *events)
 	bool		isnull;
 	int			n = 0;
 
-	events_begin(events, charge);
+	charge_events_begin(events, charge);
 	context = AllocSetContextCreate(old_context, "meter events",
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
@@ -434,15 +300,15 @@ events_of_call(FunctionCallInfo fcinfo, const Charge *charge, Events *events)
 		number = DatumGetNumeric(value);
 		check_quantity(number, "value of an event");
 		if (charge->model == CHARGE_PERCENTAGE)
-			events_add(events, number);
+			charge_events_add(events, number);
 		else
-			sum_up(events, &events->value, number);
+			charge_sum_up(events, &events->value, number);
 		if (++n % EVENTS_AT_ONCE == 0)
 			MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(context);
-	return at_least_zero(charge, events->value);
+	return charge_at_least_zero(charge, events->value);
 }
 
 PG_FUNCTION_INFO_V1(meter_charge_events);
@@ -451,11 +317,11 @@ Datum
 meter_charge_events(PG_FUNCTION_ARGS)
 {
 	const Charge *charge = charge_of_call(fcinfo);
-	Events		events;
+	ChargeEvents events;
 	Numeric		sum = events_of_call(fcinfo, charge, &events);
 
 	return return_amount(charge->model == CHARGE_PERCENTAGE ?
-						 events_amount(&events) : amount_of(charge, sum));
+						 charge_events_amount(&events) : amount_of(charge, sum));
 }
 
 /* --- explanations ------------------------------------------------------- */
@@ -561,7 +427,7 @@ explain_package(Explanation *explanation, Numeric quantity)
 }
 
 static void
-explain_events(Explanation *explanation, const Events *events)
+explain_events(Explanation *explanation, const ChargeEvents *events)
 {
 	const Charge *charge = explanation->charge;
 
@@ -583,7 +449,7 @@ static void
 explain(Explanation *explanation, Numeric quantity)
 {
 	const Charge *charge = explanation->charge;
-	Events		events;
+	ChargeEvents events;
 
 	switch (charge->model)
 	{
@@ -608,8 +474,8 @@ explain(Explanation *explanation, Numeric quantity)
 			explain_package(explanation, quantity);
 			break;
 		case CHARGE_PERCENTAGE:
-			events_begin(&events, charge);
-			events_add(&events, quantity);
+			charge_events_begin(&events, charge);
+			charge_events_add(&events, quantity);
 			explain_events(explanation, &events);
 			break;
 	}
@@ -636,7 +502,7 @@ meter_explain_charge_events(PG_FUNCTION_ARGS)
 {
 	const Charge *charge = charge_of_call(fcinfo);
 	Explanation explanation;
-	Events		events;
+	ChargeEvents events;
 	Numeric		sum = events_of_call(fcinfo, charge, &events);
 
 	explain_begin(&explanation, fcinfo, charge);

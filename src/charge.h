@@ -3,7 +3,8 @@
  *		Charge models: what a quantity costs.
  *
  * charge_params.c makes a Charge of a model's name and its parameters, and
- * charge.c computes with it.  All numbers are exact: of the operations of
+ * charge.c computes with it; events of the model percentage are added up by
+ * charge_percentage.c.  All numbers are exact: of the operations of
  * numeric only those are used that round nothing, and CHARGE_MAX_SCALE keeps
  * products far below the scale at which multiplication would.
  */
@@ -103,5 +104,37 @@ charge_scale(Numeric a)
 #define charge_add(a, b) charge_call2(numeric_add, a, b)
 #define charge_sub(a, b) charge_call2(numeric_sub, a, b)
 #define charge_mul(a, b) charge_call2(numeric_mul, a, b)
+
+static inline Numeric
+charge_at_least_zero(const Charge *charge, Numeric quantity)
+{
+	return charge_compare(quantity, charge->zero) < 0 ? charge->zero : quantity;
+}
+
+/*
+ * ChargeEvents of the model percentage, added up in a way that has few parts and
+ * still is the sum of the events' charges.
+ */
+typedef struct ChargeEvents
+{
+	const Charge *charge;
+	MemoryContext context;		/* of the sums */
+	int64		free_events;	/* how many are left */
+	bool		free;			/* not all of the allowance is used up */
+	Numeric		free_used;		/* of free_amount */
+	Numeric		value;			/* that is charged by the rate */
+	int64		paid;			/* events that were not free */
+	int64		n_raised;
+	Numeric		raised;			/* by how much in all, to the minimum */
+	int64		n_lowered;
+	Numeric		lowered;
+} ChargeEvents;
+
+extern void charge_events_begin(ChargeEvents *events, const Charge *charge);
+extern void charge_events_add(ChargeEvents *events, Numeric value);
+extern Numeric charge_events_amount(const ChargeEvents *events);
+
+/* Add to a sum of theirs. */
+extern void charge_sum_up(const ChargeEvents *events, Numeric *sum, Numeric value);
 
 #endif							/* METER_CHARGE_H */
