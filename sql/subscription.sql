@@ -80,6 +80,15 @@ UPDATE meter.tenant SET tenant = 'four', plan = 'big' WHERE tenant = 'three';
 SELECT * FROM pg_temp.history WHERE tenant IN ('three', 'four') ORDER BY day;
 DELETE FROM meter.tenant WHERE tenant IN ('two', 'four');
 
+-- of many tenants at once, each finds its own history by index
+ANALYZE meter.subscription;
+INSERT INTO meter.tenant (tenant, plan, started_on) SELECT 'many ' || i, 'free', pg_temp.today() - 10 FROM generate_series(1, 500) AS i;
+SELECT seq_tup_read AS seq_tup_read_before FROM pg_stat_xact_user_tables WHERE relid = 'meter.subscription'::regclass \gset
+UPDATE meter.tenant SET plan = 'big' WHERE tenant LIKE 'many %';
+SELECT seq_tup_read - :seq_tup_read_before AS read FROM pg_stat_xact_user_tables WHERE relid = 'meter.subscription'::regclass;
+SELECT day, plan, count(*) FROM pg_temp.history WHERE tenant LIKE 'many %' GROUP BY day, plan ORDER BY day;
+DELETE FROM meter.tenant WHERE tenant LIKE 'many %';
+
 -- a tenant that is deleted has no history any more
 DELETE FROM meter.tenant WHERE tenant LIKE 'planless%' OR tenant IN ('back', 'new', 'starts later');
 SELECT * FROM pg_temp.history ORDER BY tenant, day;

@@ -310,15 +310,16 @@ BEGIN
 				HINT = 'Its keys are names of models, its values objects with litellm_provider, input_cost_per_token and so on.';
 	END IF;
 
+	-- Another import, whose rows this one has to compare with, comes first; so does
+	-- who has changed prices and may still register the metrics by a call.
+	LOCK TABLE meter.model_price IN SHARE ROW EXCLUSIVE MODE;
+
 	-- so that prices of bills can name them before the first call
 	INSERT INTO meter.metric (metric, unit, dimensions, description)
 	SELECT b.metric, b.unit, b.dimensions, b.description
 	FROM meter.builtin_metric AS b
 	WHERE NOT EXISTS (SELECT FROM meter.metric AS m WHERE m.metric = b.metric)
 	ON CONFLICT DO NOTHING;
-
-	-- another import, whose rows this one has to compare with, comes first
-	LOCK TABLE meter.model_price IN SHARE ROW EXCLUSIVE MODE;
 	RETURN QUERY SELECT i.provider, i.model, i.action, i.reason
 	FROM meter.model_price_import(prices, meter_import_model_prices.valid_from,
 		meter_import_model_prices.currency) AS i;

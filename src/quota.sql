@@ -18,12 +18,14 @@ COMMENT ON FUNCTION meter.resource_matches_any(text[], text, text, text) IS
 -- off, or all of it.  Usage by user is in the rollups by day only, and not by
 -- resource, so for a user the log is read.  That is slow, and users are many: so
 -- it is not done where every call of the window was counted in memory, as the
--- rule was the tenant's already when the window began.
+-- rule was the tenant's already when the window began.  What reads the log has
+-- each of its days in its plan: compiling that would take longer than reading.
 CREATE FUNCTION meter.quota_used(of_tenant text, resource text, of_metric text, unit text,
 	of_user text, per text, window_end timestamptz, counted_from timestamptz DEFAULT NULL,
 	by_plan boolean DEFAULT false, but_of text[] DEFAULT '{}') RETURNS numeric
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 DECLARE
 	zone text := meter.known_time_zone((SELECT t.time_zone FROM meter.tenant AS t WHERE t.tenant = of_tenant));

@@ -30,11 +30,14 @@ SELECT pg_catalog.pg_extension_config_dump('meter.subscription', '');
 -- for the foreign key, when a plan is deleted or gets another name
 CREATE INDEX subscription_plan_idx ON meter.subscription (plan);
 
+-- For each of the tenants that a statement changes.  What is planned while the
+-- history is short must serve when the statement has made it long.
 CREATE FUNCTION meter.subscription_write(of_tenant text, starts_on date,
 	was_plan text, was_cancelled boolean, on_day date, new_plan text, new_cancelled boolean)
 RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 DECLARE
 	before_plan text;
@@ -71,6 +74,7 @@ COMMENT ON FUNCTION meter.subscription_write(text, date, text, boolean, date, te
 CREATE FUNCTION meter.subscription_changed() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 DECLARE
 	on_day date := (now() AT TIME ZONE meter.known_time_zone(NEW.time_zone))::date;

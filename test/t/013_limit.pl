@@ -828,6 +828,15 @@ for my $call ('meter_check', 'meter_allow', 'meter_require', 'meter_refund', 'me
 }
 is(ask('SELECT count(*) FROM meter.rate_limit_status', $plain), '0', 'there is nothing in the status');
 is(ask('SELECT blocks IS NULL, saved_at IS NULL FROM meter.limit_stats', $plain), 't|t', 'nor in the statistics');
+
+# what starts a quota from the log is read, not compiled, however large the log is
+my @plans = grep { /FROM meter\.event AS/ } split /NOTICE:/, session(q{
+	LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
+	SET auto_explain.log_level = notice; SET jit_above_cost = 0;
+	\set VERBOSITY terse
+	SELECT meter.quota_used('t', '*', 'api_requests', 'requests', 'ann', 'day', date_trunc('day', now(), 'UTC') + interval '1 day')}, $plain);
+is(scalar @plans, 1, 'what a user has used of a quota is in the log');
+unlike($plans[0], qr/JIT/, 'and to look for it is not compiled');
 $plain->stop;
 
 done_testing();
