@@ -117,7 +117,7 @@ for ([ $node, $schema ], [ $workers, '"My App"' ])
 	ask(qq{SELECT $functions.meter_track('acme', quantity => i) FROM generate_series(61, 100) AS i}, $on);
 	# a thousand tenants are a transaction of the closing of a month
 	ask(q{INSERT INTO meter.plan (plan) VALUES ('basic'); INSERT INTO meter.plan_version (plan, base_price) VALUES ('basic', 10);
-		INSERT INTO meter.tenant (tenant, plan, started_on) SELECT 't' || i, 'basic', '2025-01-01' FROM generate_series(1, 1001) AS i}, $on);
+		INSERT INTO meter.tenant (tenant, plan, started_on, created_at) SELECT 't' || i, 'basic', '2025-01-01', '2025-01-01' FROM generate_series(1, 1001) AS i}, $on);
 	ask(($on == $node ? 'SET ROLE operator; ' : '')
 		. "SELECT $functions.meter_schedule('$often', '$often', '$often')", $on);
 }

@@ -194,7 +194,7 @@ ask('CREATE DATABASE worker');
 ask(q{CREATE EXTENSION meter CASCADE;
 	INSERT INTO meter.plan (plan) VALUES ('basic');
 	INSERT INTO meter.plan_version (plan, base_price) VALUES ('basic', 9.99);
-	INSERT INTO meter.tenant (tenant, plan, started_on) SELECT 't' || i, 'basic', '2025-01-01' FROM generate_series(1, 1001) AS i}, 'worker');
+	INSERT INTO meter.tenant (tenant, plan, started_on, created_at) SELECT 't' || i, 'basic', '2025-01-01', '2025-01-01' FROM generate_series(1, 1001) AS i}, 'worker');
 ask(q{ALTER SYSTEM SET meter.rollup_interval = 1; ALTER SYSTEM SET meter.flush_interval = 100; ALTER SYSTEM SET meter.durability = buffered});
 $node->restart;
 ask(q{SELECT meter_track('t1', 'calls', 1)}, 'worker');
