@@ -279,3 +279,9 @@ CREATE TEMP TABLE in_utc AS SELECT * FROM meter.billing_price('2026-02-01');
 SET timezone = 'Pacific/Kiritimati';
 SET datestyle = 'SQL, DMY';
 SELECT count(*) FROM (SELECT * FROM meter.billing_price('2026-02-01') EXCEPT SELECT * FROM in_utc) AS d;
+
+-- a time zone that the server does not know any more counts as UTC
+ALTER TABLE meter.tenant DISABLE TRIGGER tenant_time_zone_check;
+INSERT INTO meter.tenant (tenant, time_zone, started_on) VALUES ('lost', 'Mars/Olympus', '2026-01-01');
+SELECT period_from AT TIME ZONE 'UTC' AS from_utc, period_to AT TIME ZONE 'UTC' AS to_utc, time_zone
+FROM meter.billing_period('2026-03-15', '{lost}');

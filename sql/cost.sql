@@ -130,3 +130,12 @@ INSERT INTO meter.bill (tenant, month, revision, status, period_from, period_to,
 	('other', '2026-09-01', 1, 'final', '2026-09-01', '2026-10-01', 'USD', 0, 0, 0, 0, 0, 0, now(), NULL, NULL);
 SELECT tenant, month, currency, trim_scale(cost) AS cost, revenue, trim_scale(margin) AS margin, margin_percent
 FROM meter.cost_margin WHERE month = '2026-09-01' ORDER BY 1, 3;
+
+-- a time zone that the server does not know any more counts as UTC, and keeps no other's costs back:
+-- acme's of September are $8.24 and EUR 0.25 as before, since its zone was UTC
+SELECT currency, trim_scale(sum(cost)) AS cost FROM meter.cost_allocation
+WHERE tenant = 'acme' AND month = '2026-09-01' GROUP BY 1 ORDER BY 1;
+ALTER TABLE meter.tenant DISABLE TRIGGER tenant_time_zone_check;
+UPDATE meter.tenant SET time_zone = 'Mars/Olympus' WHERE tenant = 'acme';
+SELECT currency, trim_scale(sum(cost)) AS cost FROM meter.cost_allocation
+WHERE tenant = 'acme' AND month = '2026-09-01' GROUP BY 1 ORDER BY 1;

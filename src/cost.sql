@@ -59,8 +59,8 @@ BEGIN ATOMIC
 			WHERE isfinite(cost.of_month)) AS f
 	), period AS MATERIALIZED (
 		SELECT t.tenant,
-			least(c.first + (t.billing_anchor - 1), c.next - 1)::timestamp AT TIME ZONE t.time_zone AS from_at,
-			least(c.next + (t.billing_anchor - 1), c.after_next - 1)::timestamp AT TIME ZONE t.time_zone AS to_at
+			least(c.first + (t.billing_anchor - 1), c.next - 1)::timestamp AT TIME ZONE meter.known_time_zone(t.time_zone) AS from_at,
+			least(c.next + (t.billing_anchor - 1), c.after_next - 1)::timestamp AT TIME ZONE meter.known_time_zone(t.time_zone) AS to_at
 		FROM calendar AS c CROSS JOIN meter.tenant AS t
 	), utc AS (
 		SELECT c.first::timestamp AT TIME ZONE 'UTC' AS from_at, c.next::timestamp AT TIME ZONE 'UTC' AS to_at
