@@ -152,6 +152,7 @@ SQL_PARTS = \
 	src/export.sql \
 	src/schedule.sql \
 	src/stats.sql \
+	src/audit.sql \
 	src/grant.sql
 
 DATA_built = meter--$(EXTVERSION).sql

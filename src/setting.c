@@ -33,6 +33,13 @@ static const struct config_enum_entry full_actions[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry isolations[] = {
+	{"off", ISOLATION_OFF, false},
+	{"log", ISOLATION_LOG, false},
+	{"enforce", ISOLATION_ENFORCE, false},
+	{NULL, 0, false}
+};
+
 static const struct config_enum_entry unknown_model_actions[] = {
 	{"error", UNKNOWN_MODEL_ERROR, false},
 	{"zero", UNKNOWN_MODEL_ZERO, false},
@@ -46,6 +53,8 @@ int			setting_save_interval = 10;
 char	   *setting_default_plan = NULL;
 bool		setting_track_refused = true;
 int			setting_unknown_model = UNKNOWN_MODEL_ERROR;
+int			setting_isolation = ISOLATION_OFF;
+bool		setting_isolation_require_context = false;
 int			setting_durability = DURABILITY_COMMIT;
 double		setting_flush_cost_threshold = -1;
 int			setting_flush_interval = 200;
@@ -187,6 +196,23 @@ setting_define(void)
 							   "",
 							   PGC_SUSET, 0,
 							   ignore_check_setting, ignore_assign_setting, NULL);
+
+	DefineCustomEnumVariable("meter.isolation",
+							 "Sets what becomes of statements that leave the schema of the context's tenant.",
+							 "They are recorded in meter.isolation_violation (log), and refused besides (enforce).",
+							 &setting_isolation,
+							 ISOLATION_OFF,
+							 isolations,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("meter.isolation_require_context",
+							 "Counts the use of any tenant's schema without a context as a violation.",
+							 NULL,
+							 &setting_isolation_require_context,
+							 false,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 
 	DefineCustomIntVariable("meter.max_future_skew",
 							"Sets how far ahead of the server's clock an event's time may be.",

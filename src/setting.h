@@ -19,6 +19,14 @@ typedef enum SettingOnFull
 	ON_FULL_DENY
 } SettingOnFull;
 
+/* What becomes of a statement that leaves its tenant's schema. */
+typedef enum SettingIsolation
+{
+	ISOLATION_OFF,
+	ISOLATION_LOG,
+	ISOLATION_ENFORCE
+} SettingIsolation;
+
 /* What becomes of a call of a language model that has no price. */
 typedef enum SettingUnknownModel
 {
@@ -28,6 +36,8 @@ typedef enum SettingUnknownModel
 
 extern int	setting_bill_grace; /* minutes */
 extern int	setting_durability;
+extern int	setting_isolation;
+extern bool setting_isolation_require_context;
 extern int	setting_limit_memory;	/* kB */
 extern int	setting_on_full;
 extern int	setting_save_interval;	/* seconds, 0 = only at shutdown */

@@ -23,6 +23,15 @@ CREATE TABLE meter.tenant (
 	customer text
 		CONSTRAINT tenant_customer_check CHECK (octet_length(customer) BETWEEN 1 AND 255
 			AND customer !~ '[[:cntrl:]]' AND customer ~ '[^ ]'),
+	schema_name name
+		CONSTRAINT tenant_schema_name_key UNIQUE
+		CONSTRAINT tenant_schema_name_check CHECK (schema_name <> ''
+			AND schema_name <> ALL (ARRAY['meter', 'information_schema']::name[])
+			AND NOT starts_with(schema_name::text, 'pg_')),
+	role_name name
+		CONSTRAINT tenant_role_name_key UNIQUE
+		CONSTRAINT tenant_role_name_check CHECK (role_name <> ''
+			AND role_name <> 'public' AND NOT starts_with(role_name::text, 'pg_')),
 	PRIMARY KEY (tenant)
 );
 COMMENT ON TABLE meter.tenant IS
@@ -43,6 +52,10 @@ COMMENT ON COLUMN meter.tenant.currency IS
 'ISO 4217 code of the currency of the tenant''s bills; null: that of its plan, or else USD';
 COMMENT ON COLUMN meter.tenant.tax_percent IS 'tax on the tenant''s bills, in percent, 0 to 100';
 COMMENT ON COLUMN meter.tenant.customer IS 'what the payment provider calls the tenant, 1 to 255 bytes';
+COMMENT ON COLUMN meter.tenant.schema_name IS
+'schema whose objects are the tenant''s alone; null: none. What isolation keeps others away from';
+COMMENT ON COLUMN meter.tenant.role_name IS
+'role that is the tenant''s alone; null: none. Whoever works as that role works for the tenant';
 
 -- A time zone shall mean the same everywhere, so what SET timezone and AT TIME
 -- ZONE take otherwise is refused: an offset, which knows no daylight saving

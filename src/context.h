@@ -1,0 +1,23 @@
+/*
+ * context.h
+ *		The tenant for which a session works.
+ */
+#ifndef METER_CONTEXT_H
+#define METER_CONTEXT_H
+
+extern void context_define(void);
+
+/*
+ * The tenant's name, or NULL if there is no context: that of meter_set_tenant(),
+ * or else the one tenant whose role the session's user is or belongs to.  Valid
+ * until something can have changed it: not to be kept over a statement.
+ */
+extern const char *context_tenant(void);
+
+/* Does the context allow a call for this tenant?  Without one it allows all. */
+extern bool context_allows(const text *tenant);
+
+/* An error and a record of the violation if it does not. */
+extern void context_check(const text *tenant, const char *command);
+
+#endif							/* METER_CONTEXT_H */

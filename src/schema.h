@@ -1,0 +1,18 @@
+/*
+ * schema.h
+ *		Whose schema is it?
+ */
+#ifndef METER_SCHEMA_H
+#define METER_SCHEMA_H
+
+/*
+ * The tenant whose schema this is, or NULL.  Kept in the session until
+ * meter.tenant or the schema changes; the string lives until the next call of
+ * CommandCounterIncrement() or AcceptInvalidationMessages().
+ */
+extern const char *schema_tenant(Oid schema);
+extern const char *schema_tenant_by_name(const char *schema);
+
+extern void schema_init(void);
+
+#endif							/* METER_SCHEMA_H */
