@@ -43,6 +43,7 @@ OBJS = \
 	src/charge_params.o \
 	src/charge_percentage.o \
 	src/close.o \
+	src/context.o \
 	src/correct.o \
 	src/decision.o \
 	src/dimension.o \
@@ -97,6 +98,7 @@ OBJS = \
 	src/usage_hour.o \
 	src/usage_user.o \
 	src/users.o \
+	src/violation.o \
 	src/waiting.o \
 	src/worker.o \
 	src/writer.o
@@ -152,6 +154,7 @@ SQL_PARTS = \
 	src/export.sql \
 	src/schedule.sql \
 	src/stats.sql \
+	src/context.sql \
 	src/audit.sql \
 	src/grant.sql
 

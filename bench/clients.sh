@@ -20,6 +20,7 @@ else
 	warm_up=3
 fi
 per=100000				# calls that the table of speeds has the time of
+client_options=()		# of pgbench, besides
 sampled=0.1			# share of the calls whose latency is kept: a log of all slows pgbench
 
 # --- the server -------------------------------------------------------------
@@ -75,7 +76,7 @@ ask()
 
 # --- several clients --------------------------------------------------------
 
-# run_clients ROUND FILE [OPTIONS]: sets calls, tps, ended, used
+# run_clients ROUND FILE [SERVER_OPTIONS]: sets calls, tps, ended, used
 run_clients()
 {
 	local duration=$seconds
@@ -85,6 +86,7 @@ run_clients()
 	used=$(server_cpu)
 	as_user env PGDATABASE=postgres PGOPTIONS="${3:-}" "$bindir/pgbench" -h "$server" -p "$port" -U postgres \
 		-n -M prepared -c "$clients" -j "$threads" -T "$duration" \
+		${client_options[@]+"${client_options[@]}"} \
 		-l --sampling-rate="$sampled" --log-prefix="$files/log" -f "$files/$2" >"$install_log" 2>&1 ||
 		{ cat "$install_log" >&2; die "pgbench failed"; }
 	ended=$(date +%s.%N)

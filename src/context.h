@@ -6,6 +6,7 @@
 #define METER_CONTEXT_H
 
 extern void context_define(void);
+extern void context_init(void);
 
 /*
  * The tenant's name, or NULL if there is no context: that of meter_set_tenant(),

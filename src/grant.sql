@@ -12,10 +12,11 @@ BEGIN
 		WHEN 'app' THEN ARRAY[
 			'meter_track(_batch|_llm)?', 'meter_normalize_endpoint', 'meter_llm_cost',
 			'meter_check', 'meter_allow', 'meter_require', 'meter_refund',
+			'meter_set_tenant', 'meter_current_tenant',
 			'meter_headers', 'header_.*',
 			'meter_(explain_)?charge(_events|_check)?']
 		WHEN 'analyst' THEN ARRAY[
-			'meter_sketch.*', 'meter_percentile', 'meter_normalize_endpoint', 'meter_llm_cost',
+			'meter_set_tenant', 'meter_current_tenant', 'meter_sketch.*', 'meter_percentile', 'meter_normalize_endpoint', 'meter_llm_cost',
 			'users_.*', 'usage_tail', 'shared_state',
 			'meter_headers', 'header_.*',
 			'limit_state', 'account_state', 'quota_used', 'known_time_zone', 'resource_matches(_any)?',

@@ -12,6 +12,7 @@
 
 #include "account.h"
 #include "compat.h"
+#include "context.h"
 #include "flush.h"
 #include "metric.h"
 #include "model_price.h"
@@ -29,7 +30,9 @@ extern PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	context_define();
 	setting_define();
+	context_init();
 	metric_init();
 	queue_init();
 	rule_init();

@@ -1,0 +1,150 @@
+# shellcheck shell=bash
+#
+# bench/guard.sh: what isolation at run time costs.
+#
+# pgbench's own select-only and TPC-B-like transactions, in the schema of a
+# tenant: on a server that does not load meter at all, and with meter.isolation
+# = enforce and a tenant's context in each session.  Then the same with many
+# tenants' schemas in the database, each client in one of its own.
+#
+# Both work as a role with rights on the tables, which is not exempt.  A client
+# sets its search_path, or its context, before its first transaction.
+
+# shellcheck disable=SC2154		# from run.sh and clients.sh
+files=$work/guard
+scale=$((20 / (divisor > 1 ? 20 : 1)))		# of the one tenant
+tenants=$((1000 / divisor))
+[ "$tenants" -ge "$clients" ] || tenants=$clients
+small_scale=2			# of each client's tenant of many
+
+one="one tenant"
+many="$(spaced "$tenants") tenants"
+bare="meter not loaded"
+guarded="enforce, with a context"
+
+clean()
+{
+	sql -c "VACUUM ANALYZE" -c CHECKPOINT
+}
+
+# fill TENANT SCALE: pgbench's tables in the tenant's schema
+fill()
+{
+	as_user env PGDATABASE=postgres PGOPTIONS="-c search_path=bench_$1" "$bindir/pgbench" -q -i -s "$2" \
+		-h "$server" -p "$port" -U postgres >"$install_log" 2>&1 ||
+		{ cat "$install_log" >&2; die "pgbench cannot make its tables"; }
+	sql -c "GRANT ALL ON ALL TABLES IN SCHEMA bench_$1 TO bench_application"
+}
+
+# transaction FILE KIND BEGINNING SCALE: a script for pgbench, with what a
+# client does before its first transaction
+transaction()
+{
+	{
+		printf '%s\n' '\if :ready = 0' "$3" '\set ready 1' '\endif' \
+			"\\set aid random(1, 100000 * $4)"
+		if [ "$2" = select ]; then
+			say 'SELECT abalance FROM pgbench_accounts WHERE aid = :aid;'
+		else
+			cat <<-SQL
+				\\set bid random(1, $4)
+				\\set tid random(1, 10 * $4)
+				\\set delta random(-5000, 5000)
+				BEGIN;
+				UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
+				SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+				UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
+				UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = :bid;
+				INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (:tid, :bid, :aid, :delta, CURRENT_TIMESTAMP);
+				END;
+			SQL
+		fi
+	} | as_user tee "$files/$1" >/dev/null
+}
+
+serve_bare()
+{
+	serve "shared_preload_libraries = ''"
+}
+
+serve_guarded()
+{
+	serve "meter.isolation = enforce" "meter.isolation_require_context = on"
+}
+
+# pair KIND COLUMN ROUND: without and with, one after the other
+pair()
+{
+	local way
+
+	for way in bare guarded; do
+		"serve_$way"
+		# what the server had in memory is gone
+		run_clients 0 "$1.$2.$way.sql" "-c role=bench_application"
+		clients_of "$1, ${!2}, ${!way}" "$3" "$1.$2.$way.sql" "-c role=bench_application"
+	done
+}
+
+# report_pair TITLE KIND COLUMN
+report_pair()
+{
+	report "$1, ${!3}" "$per" "$2, ${!3}, $bare" speed "$2, ${!3}, $bare" "$2, ${!3}, $guarded"
+}
+
+targets()
+{
+	report_targets -v one="$one" -v many="$many" -v bare="$bare" -v guarded="$guarded" <<-'SQL'
+		(1, 'select-only, one tenant', 'select, ' || :'one' || ', ' || :'guarded', 'speed', 'select, ' || :'one' || ', ' || :'bare', '>=', 0.97),
+		(2, 'TPC-B, one tenant', 'tpcb, ' || :'one' || ', ' || :'guarded', 'speed', 'tpcb, ' || :'one' || ', ' || :'bare', '>=', 0.98),
+		(3, 'select-only, many tenants', 'select, ' || :'many' || ', ' || :'guarded', 'speed', 'select, ' || :'many' || ', ' || :'bare', '>=', 0.97),
+		(4, 'TPC-B, many tenants', 'tpcb, ' || :'many' || ', ' || :'guarded', 'speed', 'tpcb, ' || :'many' || ', ' || :'bare', '>=', 0.98)
+	SQL
+}
+
+# --- the run ----------------------------------------------------------------
+
+as_user mkdir "$files"
+serve "meter.isolation = off"
+sql -v tenants="$tenants" -v app=bench_application -f - <<-'SQL'
+	SET client_min_messages = warning;
+	SELECT meter_create_tenant('one', schema_name => 'bench_one') \g /dev/null
+	SELECT meter_create_tenant(n::text, schema_name => ('bench_' || n)::name)
+	FROM generate_series(0, :tenants - 1) AS n \g /dev/null
+	CREATE ROLE :app;
+	SELECT meter_grant(:'app', 'app') \g /dev/null
+	-- a role of the platform: it works for all tenants
+	SELECT format('GRANT USAGE ON SCHEMA %I TO %I', schema_name, :'app') FROM meter.tenant
+	WHERE schema_name IS NOT NULL \gexec
+	-- so that there is something in every schema
+	SELECT format('CREATE TABLE %I.item (id bigint PRIMARY KEY)', schema_name) FROM meter.tenant
+	WHERE schema_name IS NOT NULL \gexec
+SQL
+fill one "$scale"
+for ((client = 0; client < clients; client++)); do
+	fill "$client" "$small_scale"
+done
+for kind in select tpcb; do
+	transaction "$kind.one.bare.sql" "$kind" 'SET search_path = bench_one;' "$scale"
+	transaction "$kind.one.guarded.sql" "$kind" "SELECT meter_set_tenant('one');" "$scale"
+	transaction "$kind.many.bare.sql" "$kind" \
+		"SELECT set_config('search_path', 'bench_' || :client_id, false);" "$small_scale"
+	transaction "$kind.many.guarded.sql" "$kind" "SELECT meter_set_tenant((:client_id)::text);" "$small_scale"
+done
+client_options=(-D ready=0)
+
+for ((round = 0; round <= rounds; round++)); do
+	for column in one many; do
+		for kind in select tpcb; do
+			pair "$kind" "$column" "$round"
+		done
+	done
+done
+
+for column in one many; do
+	report_pair "pgbench, select-only" select "$column"
+	report_pair "pgbench, TPC-B" tpcb "$column"
+done
+targets
+
+serve
+client_options=()

@@ -1,0 +1,500 @@
+/*
+ * context.c
+ *		The tenant for which a session works.
+ *
+ * The explicit context, of meter_set_tenant(), is the value of the parameter
+ * meter.tenant.  As a parameter it comes and goes with transactions and
+ * subtransactions, and reaches the workers of a parallel query.  Its check hook
+ * lets only ourselves set it, and RESET ALL and DISCARD ALL pass it over.
+ *
+ * With a token the context is sticky: who does not have the token cannot change
+ * it.  A salted hash of the token is kept with the value ("extra"), and so
+ * comes and goes with it, too.
+ *
+ * Without an explicit context, the tenant is implied by who the user is: the
+ * outer user, which SET ROLE changes and a SECURITY DEFINER function does not.
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "context.h"
+#include "owner.h"
+#include "setting.h"
+#include "violation.h"
+
+#define SALT_LENGTH 16
+
+/* What goes with the value of meter.tenant. */
+typedef struct ContextExtra
+{
+	bool		sticky;
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	char		search_path[2 * NAMEDATALEN * 3 + 32];
+} ContextExtra;
+
+/* The explicit context; "": none. */
+static char *context_setting = NULL;
+static const ContextExtra *context_extra = NULL;
+
+/* What meter_set_tenant() is about to set; else the check hook refuses. */
+static const ContextExtra *setting_now = NULL;
+
+static uint8 salt[SALT_LENGTH];
+static bool has_salt = false;
+
+/* --- the parameter ------------------------------------------------------ */
+
+static bool
+context_check_setting(char **newval, void **extra, GucSource source)
+{
+	ContextExtra *copy;
+
+	if (setting_now == NULL && !InitializingParallelWorker &&
+		(source != PGC_S_DEFAULT || **newval != '\0'))
+	{
+		GUC_check_errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM);
+		GUC_check_errmsg("parameter \"meter.tenant\" cannot be set");
+		GUC_check_errhint("Call meter_set_tenant().");
+		return false;
+	}
+	copy = compat_guc_malloc(sizeof(ContextExtra));
+	if (copy == NULL)
+		return false;
+	if (setting_now != NULL)
+		*copy = *setting_now;
+	else
+		memset(copy, 0, sizeof(*copy));
+	*extra = copy;
+	return true;
+}
+
+static void
+context_assign_setting(const char *newval, void *extra)
+{
+	context_extra = extra;
+}
+
+void
+context_define(void)
+{
+	DefineCustomStringVariable("meter.tenant",
+							   "Shows the tenant for which the session works.",
+							   "It is set by meter_set_tenant().",
+							   &context_setting,
+							   "",
+							   PGC_SUSET,
+							   GUC_NO_RESET_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   context_check_setting, context_assign_setting, NULL);
+}
+
+static bool
+is_explicit(void)
+{
+	return context_setting != NULL && context_setting[0] != '\0';
+}
+
+/*
+ * The same action for both, so that they end together.
+ */
+static void
+put_settings(const char *tenant, const char *search_path, bool local,
+			 const ContextExtra *extra)
+{
+	GucAction	action = local ? GUC_ACTION_LOCAL : GUC_ACTION_SET;
+
+	setting_now = extra;
+	PG_TRY();
+	{
+		(void) set_config_option("meter.tenant", tenant, PGC_SUSET, PGC_S_SESSION,
+								 action, true, 0, false);
+	}
+	PG_FINALLY();
+	{
+		setting_now = NULL;
+	}
+	PG_END_TRY();
+	(void) set_config_option("search_path", search_path, PGC_USERSET,
+							 PGC_S_SESSION, action, true, 0, false);
+}
+
+/* --- the token ---------------------------------------------------------- */
+
+static void
+digest_token(const text *token, uint8 *digest)
+{
+	pg_cryptohash_ctx *ctx;
+
+	if (!has_salt)
+	{
+		if (!pg_strong_random(salt, sizeof(salt)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate random values")));
+		has_salt = true;
+	}
+	ctx = pg_cryptohash_create(PG_SHA256);
+	if (ctx == NULL || pg_cryptohash_init(ctx) < 0 ||
+		pg_cryptohash_update(ctx, salt, sizeof(salt)) < 0 ||
+		pg_cryptohash_update(ctx, (const uint8 *) VARDATA_ANY(token),
+							 VARSIZE_ANY_EXHDR(token)) < 0 ||
+		pg_cryptohash_final(ctx, digest, PG_SHA256_DIGEST_LENGTH) < 0)
+	{
+		pg_cryptohash_free(ctx);
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute the hash of a token")));
+	}
+	pg_cryptohash_free(ctx);
+}
+
+/* In a time that does not tell how much of it is right. */
+static bool
+same_digest(const uint8 *a, const uint8 *b)
+{
+	uint8		differences = 0;
+
+	for (int i = 0; i < PG_SHA256_DIGEST_LENGTH; i++)
+		differences |= a[i] ^ b[i];
+	return differences == 0;
+}
+
+static bool
+is_sticky(void)
+{
+	return is_explicit() && context_extra != NULL && context_extra->sticky;
+}
+
+/* --- who the user is ---------------------------------------------------- */
+
+/*
+ * What roles say about the outer user, kept until a role, a membership or
+ * meter.tenant changes.
+ */
+static Oid	known_user = InvalidOid;	/* InvalidOid: nothing is kept */
+static bool known_bound = false;	/* belongs to tenants' roles */
+static char *known_tenant = NULL;	/* the only one of these, or NULL */
+static Oid	tenant_relid = InvalidOid;
+static bool reading = false;
+
+static void
+forget_user(void)
+{
+	known_user = InvalidOid;
+}
+
+static void
+tenant_changed(Oid relid)
+{
+	if (!OidIsValid(relid) || !OidIsValid(tenant_relid) || relid == tenant_relid)
+		forget_user();
+}
+
+static void
+role_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	forget_user();
+}
+
+/*
+ * All tenants whose role the user is, or belongs to by any path.  A superuser
+ * belongs to no one.  At most two are needed to tell.
+ */
+#define USER_QUERY \
+	"WITH RECURSIVE member AS (" \
+	" SELECT $1 AS role" \
+	" UNION" \
+	" SELECT m.roleid FROM member JOIN pg_auth_members AS m ON m.member = member.role)" \
+	"SELECT t.tenant FROM member JOIN pg_roles AS r ON r.oid = member.role" \
+	" JOIN meter.tenant AS t ON t.role_name = r.rolname LIMIT 2"
+
+static void
+read_user(Oid user)
+{
+	static SPIPlanPtr plan = NULL;
+	OwnerScope	scope;
+	Datum		args[1];
+	char	   *name = NULL;
+
+	if (known_tenant != NULL)
+		pfree(known_tenant);
+	known_tenant = NULL;
+	known_bound = false;
+	if (superuser_arg(user))
+	{
+		known_user = user;
+		return;
+	}
+
+	/* an invalidation while it is read makes it be read again */
+	known_user = user;
+	owner_begin(&scope);
+	owner_plan(&plan, USER_QUERY, 1, OIDOID);
+	args[0] = ObjectIdGetDatum(user);
+	if (SPI_execute_snapshot(plan, args, NULL,
+							 IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot(),
+							 InvalidSnapshot, true, false, 2) != SPI_OK_SELECT)
+		elog(ERROR, "could not read meter.tenant");
+	known_bound = SPI_processed > 0;
+	if (SPI_processed == 1)
+		name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (name != NULL)
+		known_tenant = MemoryContextStrdup(TopMemoryContext, name);
+	owner_end(&scope);
+}
+
+/*
+ * Have known_bound and known_tenant be those of the outer user.  False if it
+ * cannot be looked at now.
+ */
+static bool
+know_user(void)
+{
+	Oid			user = GetOuterUserId();
+	Oid			schema;
+
+	if (user == known_user)
+		return true;
+	if (reading || !IsTransactionState())
+		return false;
+	schema = get_namespace_oid("meter", true);
+	tenant_relid = OidIsValid(schema) ? get_relname_relid("tenant", schema) : InvalidOid;
+	if (!OidIsValid(tenant_relid) || creating_extension)
+		return false;
+	reading = true;
+	PG_TRY();
+	{
+		read_user(user);
+	}
+	PG_CATCH();
+	{
+		forget_user();
+		reading = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	reading = false;
+	return true;
+}
+
+const char *
+context_tenant(void)
+{
+	if (is_explicit())
+		return context_setting;
+	if (likely(GetOuterUserId() == known_user))
+		return known_tenant;
+	return know_user() ? known_tenant : NULL;
+}
+
+bool
+context_allows(const text *tenant)
+{
+	const char *own = context_tenant();
+
+	return own == NULL ||
+		(strlen(own) == VARSIZE_ANY_EXHDR(tenant) &&
+		 memcmp(own, VARDATA_ANY(tenant), VARSIZE_ANY_EXHDR(tenant)) == 0);
+}
+
+void
+context_check(const text *tenant, const char *command)
+{
+	Violation	violation = {0};
+	char	   *name;
+
+	if (tenant == NULL || context_allows(tenant))
+		return;
+	name = text_to_cstring(tenant);
+	if (setting_isolation != ISOLATION_OFF)
+	{
+		violation.command = command;
+		violation.tenant = context_tenant();
+		violation.foreign_tenant = name;
+		violation.refused = true;
+		violation_record(&violation);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("tenant \"%s\" is not the tenant of the context", name),
+			 errdetail("The session works for tenant \"%s\".", context_tenant())));
+}
+
+/* --- meter_set_tenant() ------------------------------------------------- */
+
+#define TENANT_QUERY \
+	"SELECT t.schema_name::text, (" \
+	" WITH RECURSIVE member AS (" \
+	"  SELECT $2 AS role" \
+	"  UNION" \
+	"  SELECT m.roleid FROM member JOIN pg_auth_members AS m ON m.member = member.role)" \
+	" SELECT count(*) > 0 FROM member JOIN pg_roles AS r ON r.oid = member.role" \
+	" WHERE r.rolname = t.role_name) " \
+	"FROM meter.tenant AS t WHERE t.tenant = $1"
+
+/*
+ * The search_path for a tenant, with the schema of our own functions.  An error
+ * if there is no such tenant, or if the user may not work for it.
+ */
+static void
+read_tenant(text *tenant, const char *own_schema, ContextExtra *extra)
+{
+	static SPIPlanPtr plan = NULL;
+	OwnerScope	scope;
+	Datum		args[2];
+	char	   *schema;
+	bool		isnull;
+	bool		own;
+
+	owner_begin(&scope);
+	owner_plan(&plan, TENANT_QUERY, 2, TEXTOID, OIDOID);
+	args[0] = PointerGetDatum(tenant);
+	args[1] = ObjectIdGetDatum(GetOuterUserId());
+	if (SPI_execute_snapshot(plan, args, NULL, GetLatestSnapshot(), InvalidSnapshot,
+							 true, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read meter.tenant");
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("tenant \"%s\" does not exist", text_to_cstring(tenant)),
+				 errhint("meter_create_tenant() makes one.")));
+	schema = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	own = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+									 2, &isnull));
+	if (know_user() && known_bound && !own)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not work for tenant \"%s\"",
+						GetUserNameFromId(GetOuterUserId(), false),
+						text_to_cstring(tenant)),
+				 errdetail("It belongs to the role of another tenant.")));
+	snprintf(extra->search_path, sizeof(extra->search_path), "%s%s%s%s%s",
+			 schema != NULL ? quote_identifier(schema) : "",
+			 schema != NULL ? ", " : "", "public",
+			 strcmp(own_schema, "public") != 0 ? ", " : "",
+			 strcmp(own_schema, "public") != 0 ? quote_identifier(own_schema) : "");
+	owner_end(&scope);
+}
+
+PG_FUNCTION_INFO_V1(meter_set_tenant);
+
+Datum
+meter_set_tenant(PG_FUNCTION_ARGS)
+{
+	text	   *token = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
+	bool		local = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	ContextExtra extra = {0};
+
+	PreventCommandIfParallelMode("meter_set_tenant()");
+	if (token != NULL && VARSIZE_ANY_EXHDR(token) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("token must not be empty")));
+	if (token != NULL)
+		digest_token(token, extra.digest);
+	if (is_sticky() &&
+		(token == NULL || !same_digest(extra.digest, context_extra->digest)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the context of tenant \"%s\" cannot be changed without its token",
+						context_setting),
+				 errhint("Give meter_set_tenant() the token with which the context was set.")));
+	if (PG_ARGISNULL(0))
+	{
+		put_settings("", NULL, local, &extra);
+		PG_RETURN_VOID();
+	}
+	extra.sticky = token != NULL;
+	read_tenant(PG_GETARG_TEXT_PP(0),
+				get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid)),
+				&extra);
+	put_settings(text_to_cstring(PG_GETARG_TEXT_PP(0)), extra.search_path,
+				 local, &extra);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(meter_current_tenant);
+
+Datum
+meter_current_tenant(PG_FUNCTION_ARGS)
+{
+	const char *tenant = context_tenant();
+
+	if (tenant == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(tenant));
+}
+
+/* --- DISCARD ALL and RESET ALL ------------------------------------------ */
+
+static ProcessUtility_hook_type next_utility = NULL;
+
+static bool
+resets_all(Node *statement)
+{
+	if (IsA(statement, DiscardStmt))
+		return ((DiscardStmt *) statement)->target == DISCARD_ALL;
+	return IsA(statement, VariableSetStmt) &&
+		((VariableSetStmt *) statement)->kind == VAR_RESET_ALL;
+}
+
+/*
+ * Both pass over meter.tenant, but not over search_path.  A context that
+ * anybody may change ends with them; a sticky one gets its search_path back.
+ */
+static void
+context_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *dest,
+				QueryCompletion *completion)
+{
+	bool		reset = resets_all(statement->utilityStmt);
+
+	if (next_utility != NULL)
+		next_utility(statement, query, read_only_tree, context, params,
+					 environment, dest, completion);
+	else
+		standard_ProcessUtility(statement, query, read_only_tree, context, params,
+								environment, dest, completion);
+	if (!reset || !is_explicit())
+		return;
+	if (is_sticky())
+		(void) set_config_option("search_path", context_extra->search_path,
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET,
+								 true, 0, false);
+	else
+	{
+		ContextExtra none = {0};
+
+		put_settings("", NULL, false, &none);
+	}
+}
+
+void
+context_init(void)
+{
+	owner_watch(tenant_changed);
+	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, (Datum) 0);
+	next_utility = ProcessUtility_hook;
+	ProcessUtility_hook = context_utility;
+}
