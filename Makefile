@@ -57,6 +57,10 @@ OBJS = \
 	src/flush_commit.o \
 	src/fold.o \
 	src/gauge.o \
+	src/guard.o \
+	src/guard_executor.o \
+	src/guard_object.o \
+	src/guard_utility.o \
 	src/idempotency.o \
 	src/ignore.o \
 	src/inbox.o \
@@ -86,6 +90,7 @@ OBJS = \
 	src/rule.o \
 	src/rule_match.o \
 	src/schedule.o \
+	src/schema.o \
 	src/secret.o \
 	src/setting.o \
 	src/shared.o \

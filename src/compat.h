@@ -135,6 +135,29 @@ compat_guc_free(void *memory)
 #define COMPAT_BGWORKER_INTERRUPTIBLE 0
 #endif
 
+/* What a range table's entries may do is in a list of its own since 16. */
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+#define COMPAT_CHECK_PERMS_PARAMETERS List *range_table, List *infos, bool report
+#define COMPAT_CHECK_PERMS_ARGUMENTS range_table, infos, report
+#define COMPAT_CHECK_PERMS_INFOS infos
+#else
+#define COMPAT_CHECK_PERMS_PARAMETERS List *range_table, bool report
+#define COMPAT_CHECK_PERMS_ARGUMENTS range_table, report
+#define COMPAT_CHECK_PERMS_INFOS NIL
+#endif
+
+static inline AclMode
+compat_required_perms(RangeTblEntry *entry, List *infos)
+{
+#if PG_VERSION_NUM >= 160000
+	return entry->perminfoindex == 0 ? 0 :
+		getRTEPermissionInfo(infos, entry)->requiredPerms;
+#else
+	return entry->requiredPerms;
+#endif
+}
+
 /* DecodeDateTime got an argument for details of errors with 16. */
 static inline int
 compat_decode_datetime(char **field, int *ftype, int nf, int *dtype,

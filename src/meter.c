@@ -14,6 +14,7 @@
 #include "compat.h"
 #include "context.h"
 #include "flush.h"
+#include "guard.h"
 #include "metric.h"
 #include "model_price.h"
 #include "queue.h"
@@ -31,6 +32,7 @@ void
 _PG_init(void)
 {
 	context_define();
+	guard_init();
 	setting_define();
 	context_init();
 	metric_init();

@@ -116,7 +116,7 @@ owner_plan(SPIPlanPtr *plan, const char *sql, int nargs,...)
 
 /* --- invalidations ------------------------------------------------------ */
 
-#define OWNER_MAX_WATCHERS 8
+#define OWNER_MAX_WATCHERS 16
 
 static void (*watchers[OWNER_MAX_WATCHERS]) (Oid relid);
 static int	n_watchers = 0;

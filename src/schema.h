@@ -13,6 +13,7 @@
 extern const char *schema_tenant(Oid schema);
 extern const char *schema_tenant_by_name(const char *schema);
 
+extern bool schema_busy(void);
 extern void schema_init(void);
 
 #endif							/* METER_SCHEMA_H */

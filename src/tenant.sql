@@ -26,7 +26,7 @@ CREATE TABLE meter.tenant (
 	schema_name name
 		CONSTRAINT tenant_schema_name_key UNIQUE
 		CONSTRAINT tenant_schema_name_check CHECK (schema_name <> ''
-			AND schema_name <> ALL (ARRAY['meter', 'information_schema']::name[])
+			AND schema_name <> ALL (ARRAY['meter', 'information_schema', 'public']::name[])
 			AND NOT starts_with(schema_name::text, 'pg_')),
 	role_name name
 		CONSTRAINT tenant_role_name_key UNIQUE

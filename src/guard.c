@@ -1,0 +1,407 @@
+/*
+ * guard.c
+ *		Keeping statements within the schema of the context's tenant.
+ *
+ * An object in a tenant's schema is that tenant's, and all others are shared.
+ * A session that works for a tenant, and reaches what is another tenant's, is
+ * recorded and, with meter.isolation = enforce, stopped.  What a statement
+ * reaches is seen by the server's hooks: guard_executor.c has those of queries,
+ * guard_utility.c that of other statements, and guard_object.c that of what
+ * these make, alter and drop.
+ *
+ * Objects of the server itself (below FirstNormalObjectId) are nobody's.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#include "compat.h"
+#include "context.h"
+#include "event.h"
+#include "guard.h"
+#include "owner.h"
+#include "schema.h"
+#include "setting.h"
+#include "violation.h"
+
+/* --- who is looked at --------------------------------------------------- */
+
+static char *exempt_setting = NULL;
+
+/* What is known of these two users; forgotten when a role is changed. */
+static Oid	known_session = InvalidOid;
+static Oid	known_outer = InvalidOid;
+static bool known_exempt = false;
+
+static void
+forget_users(Datum arg, int cacheid, uint32 hashvalue)
+{
+	known_session = known_outer = InvalidOid;
+}
+
+bool
+guard_check_exempt(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names = NIL;
+	bool		good = SplitIdentifierString(copy, ',', &names);
+
+	list_free(names);
+	pfree(copy);
+	if (!good)
+		GUC_check_errdetail("List syntax is invalid.");
+	return good;
+}
+
+void
+guard_assign_exempt(const char *newval, void *extra)
+{
+	known_session = known_outer = InvalidOid;
+}
+
+static bool
+is_exempt(Oid session, Oid outer)
+{
+	char	   *copy;
+	List	   *names = NIL;
+	ListCell   *cell;
+	bool		exempt = false;
+
+	if (exempt_setting[0] == '\0')
+		return false;
+	if (session == known_session && outer == known_outer)
+		return known_exempt;
+	copy = pstrdup(exempt_setting);
+	(void) SplitIdentifierString(copy, ',', &names);
+	foreach(cell, names)
+	{
+		Oid			role = get_role_oid(lfirst(cell), true);
+
+		if (OidIsValid(role) && (role == session || role == outer))
+			exempt = true;
+	}
+	list_free(names);
+	pfree(copy);
+	known_session = session;
+	known_outer = outer;
+	known_exempt = exempt;
+	return exempt;
+}
+
+bool
+guard_active(void)
+{
+	if (likely(setting_isolation == ISOLATION_OFF))
+		return false;
+	return !schema_busy() && !creating_extension && IsTransactionState() &&
+		!is_exempt(GetSessionUserId(), GetOuterUserId());
+}
+
+bool
+guard_is_foreign(const char *owner)
+{
+	const char *tenant;
+
+	if (owner == NULL)
+		return false;
+	tenant = context_tenant();
+	if (tenant == NULL)
+		return setting_isolation_require_context;
+	return strcmp(tenant, owner) != 0;
+}
+
+/* --- telling ------------------------------------------------------------ */
+
+/*
+ * The owner is not named to who must not know of him.
+ */
+void
+guard_report(const char *owner, const char *object_type, const char *object,
+			 const char *command)
+{
+	const char *tenant = context_tenant();
+	Violation	violation = {0};
+
+	violation.command = command;
+	violation.tenant = tenant;
+	violation.foreign_tenant = owner;
+	violation.object_type = object_type;
+	violation.object = object;
+	violation.refused = setting_isolation == ISOLATION_ENFORCE;
+	violation_record(&violation);
+	if (setting_isolation != ISOLATION_ENFORCE)
+		return;
+	if (tenant == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("access to %s %s is not allowed without a tenant's context",
+						object_type, object),
+				 errdetail("It belongs to a tenant."),
+				 errhint("Call meter_set_tenant() first.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("access to %s %s is not allowed in the context of tenant \"%s\"",
+					object_type, object, tenant),
+			 errdetail("It does not belong to this tenant.")));
+}
+
+static void
+report_address(const char *owner, const ObjectAddress *object,
+			   const char *command)
+{
+	char	   *type = getObjectTypeDescription(object, true);
+	char	   *identity = getObjectIdentity(object, true);
+
+	guard_report(owner, type != NULL ? type : "object",
+				 identity != NULL ? identity : psprintf("%u", object->objectId),
+				 command);
+}
+
+/* --- temporary relations ------------------------------------------------ */
+
+typedef struct Temporary
+{
+	Oid			relid;			/* the key */
+	char		tenant[EVENT_MAX_TENANT + 1];
+} Temporary;
+
+static HTAB *temporaries = NULL;
+
+/*
+ * Remember in whose context it was made.  One that was not made after all, or
+ * was dropped, is not met again.
+ */
+void
+guard_temporary_made(Oid relid)
+{
+	const char *tenant = context_tenant();
+	Temporary  *entry;
+
+	if (tenant == NULL)
+		return;
+	if (temporaries == NULL)
+	{
+		HASHCTL		info = {0};
+
+		info.keysize = sizeof(Oid);
+		info.entrysize = sizeof(Temporary);
+		temporaries = hash_create("meter temporary relations", 64, &info,
+								  HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(temporaries, &relid, HASH_ENTER, NULL);
+	strlcpy(entry->tenant, tenant, sizeof(entry->tenant));
+}
+
+static const char *
+temporary_owner(Oid relid)
+{
+	Temporary  *entry;
+
+	if (temporaries == NULL)
+		return NULL;
+	entry = hash_search(temporaries, &relid, HASH_FIND, NULL);
+	return entry == NULL ? NULL : entry->tenant;
+}
+
+/* --- objects ------------------------------------------------------------ */
+
+void
+guard_relation(Oid relid, const char *command)
+{
+	Oid			schema;
+	const char *owner;
+	ObjectAddress object;
+
+	if (relid < FirstNormalObjectId)
+		return;
+	schema = get_rel_namespace(relid);
+	if (schema < FirstNormalObjectId)
+		return;
+	owner = schema_tenant(schema);
+	if (owner == NULL && unlikely(isTempNamespace(schema)))
+		owner = temporary_owner(relid);
+	if (likely(!guard_is_foreign(owner)))
+		return;
+	ObjectAddressSet(object, RelationRelationId, relid);
+	report_address(pstrdup(owner), &object, command);
+}
+
+void
+guard_schema(Oid schema, const char *command)
+{
+	const char *owner = schema_tenant(schema);
+	ObjectAddress object;
+
+	if (!guard_is_foreign(owner))
+		return;
+	ObjectAddressSet(object, NamespaceRelationId, schema);
+	report_address(pstrdup(owner), &object, command);
+}
+
+/*
+ * By the name of a schema, which may be one of another database.
+ */
+void
+guard_schema_name(const char *schema, const char *command)
+{
+	const char *owner = schema_tenant_by_name(schema);
+
+	if (guard_is_foreign(owner))
+		guard_report(pstrdup(owner), "schema", quote_identifier(schema), command);
+}
+
+/*
+ * Any object: by its schema, if it is of a kind that has one.
+ */
+void
+guard_object(const ObjectAddress *object, const char *command)
+{
+	Oid			schema;
+	const char *owner;
+
+	if (object->objectId < FirstNormalObjectId)
+		return;
+	if (object->classId == RelationRelationId)
+	{
+		guard_relation(object->objectId, command);
+		return;
+	}
+	if (object->classId == NamespaceRelationId)
+	{
+		guard_schema(object->objectId, command);
+		return;
+	}
+	if (!is_objectclass_supported(object->classId))
+		return;
+	schema = get_object_namespace(object);
+	if (!OidIsValid(schema))
+		return;
+	owner = schema_tenant(schema);
+	if (guard_is_foreign(owner))
+		report_address(pstrdup(owner), object, command);
+}
+
+/* --- partitions --------------------------------------------------------- */
+
+/*
+ * Rows are routed to partitions that no plan names.  Of each partitioned table
+ * that rows went to, those that are in other schemas are kept: mostly none.
+ */
+typedef struct Partitions
+{
+	Oid			relid;			/* the key */
+	int			n;
+	Oid		   *elsewhere;
+} Partitions;
+
+static HTAB *partitions = NULL;
+static MemoryContext partitions_context = NULL;
+static bool partitions_stale = false;
+
+static void
+relation_changed(Oid relid)
+{
+	partitions_stale = true;
+}
+
+static void
+make_partitions(void)
+{
+	HASHCTL		info = {0};
+
+	if (partitions_context == NULL)
+		partitions_context = AllocSetContextCreate(TopMemoryContext, "meter partitions",
+												   ALLOCSET_SMALL_SIZES);
+	partitions = NULL;
+	MemoryContextReset(partitions_context);
+	info.keysize = sizeof(Oid);
+	info.entrysize = sizeof(Partitions);
+	info.hcxt = partitions_context;
+	partitions = hash_create("meter partitions", 16, &info,
+							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	partitions_stale = false;
+}
+
+static Partitions *
+find_partitions(Oid relid)
+{
+	Partitions *entry;
+	Partitions	found = {relid};
+	List	   *children;
+	ListCell   *cell;
+	Oid			schema;
+
+	if (partitions == NULL || partitions_stale)
+		make_partitions();
+	entry = hash_search(partitions, &relid, HASH_FIND, NULL);
+	if (entry != NULL)
+		return entry;
+	schema = get_rel_namespace(relid);
+	children = find_all_inheritors(relid, NoLock, NULL);
+	found.elsewhere = MemoryContextAlloc(partitions_context,
+										 list_length(children) * sizeof(Oid));
+	foreach(cell, children)
+		if (get_rel_namespace(lfirst_oid(cell)) != schema)
+			found.elsewhere[found.n++] = lfirst_oid(cell);
+	list_free(children);
+	entry = hash_search(partitions, &relid, HASH_ENTER, NULL);
+	*entry = found;
+	return entry;
+}
+
+void
+guard_partitions(Oid relid, const char *command)
+{
+	Partitions *entry;
+	Oid		   *elsewhere;
+	int			n;
+
+	if (relid < FirstNormalObjectId || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return;
+	entry = find_partitions(relid);
+	n = entry->n;
+	if (n == 0)
+		return;
+
+	/* telling of one may have the entry forgotten */
+	elsewhere = palloc(n * sizeof(Oid));
+	memcpy(elsewhere, entry->elsewhere, n * sizeof(Oid));
+	for (int i = 0; i < n; i++)
+		guard_relation(elsewhere[i], command);
+	pfree(elsewhere);
+}
+
+/* --- start -------------------------------------------------------------- */
+
+void
+guard_init(void)
+{
+	DefineCustomStringVariable("meter.isolation_exempt_roles",
+							   "Sets the roles whose statements may leave the schema of the context's tenant.",
+							   "A list of names, separated by commas: of who has logged in, or of SET ROLE.",
+							   &exempt_setting,
+							   "",
+							   PGC_SUSET, GUC_LIST_INPUT,
+							   guard_check_exempt, guard_assign_exempt, NULL);
+	schema_init();
+	owner_watch(relation_changed);
+	CacheRegisterSyscacheCallback(AUTHOID, forget_users, (Datum) 0);
+	guard_executor_init();
+	guard_object_init();
+	guard_utility_init();
+}
