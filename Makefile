@@ -80,6 +80,7 @@ OBJS = \
 	src/model_price.o \
 	src/owner.o \
 	src/partition.o \
+	src/query_mask.o \
 	src/queue.o \
 	src/quota.o \
 	src/reference.o \
@@ -160,6 +161,7 @@ SQL_PARTS = \
 	src/schedule.sql \
 	src/stats.sql \
 	src/context.sql \
+	src/violation.sql \
 	src/audit.sql \
 	src/grant.sql
 

@@ -44,6 +44,7 @@ typedef struct Event
 	bool		has_status;
 	bool		voids;			/* an amendment that takes the event out */
 	bool		ignored;		/* of an endpoint that is not tracked */
+	bool		violation;		/* none, but a violation (violation.c) */
 	bool		new_metric;		/* its metric is still to be registered */
 	text	   *tenant;
 	text	   *metric;

@@ -40,6 +40,7 @@
 #include "partition.h"
 #include "queue.h"
 #include "reject.h"
+#include "violation.h"
 #include "waiting.h"
 
 /* Events, and bytes of them, dealt with in one go; bound the memory of a flush. */
@@ -120,6 +121,13 @@ flush_leave(Flush *flush, Waiting *waiting)
 	waiting->drop = true;
 }
 
+static bool
+is_violation(const Waiting *waiting)
+{
+	return waiting->queued != NULL &&
+		(event_row_seq(waiting->queued) & QUEUE_VIOLATION) != 0;
+}
+
 /*
  * Take one event from where it waits and decide whether it is to be dropped.
  * With leave_waiting, one that might have to wait for another session stays.
@@ -132,6 +140,13 @@ flush_take(Flush *flush, Waiting *waiting, bool leave_waiting)
 
 	waiting->drop = false;
 	waiting->is_read = false;
+	if (is_violation(waiting))
+	{
+		(void) waiting_read(waiting, NULL, &error);
+		violation_store(waiting->event.at, waiting->event.metadata);
+		waiting->drop = true;
+		return;
+	}
 	if (waiting->queued == NULL || leave_waiting)
 		readable = waiting_read(waiting, &flush->inbox, &error);
 	if (readable && leave_waiting && waiting_might_wait(waiting))

@@ -278,6 +278,9 @@ meter_maintain(PG_FUNCTION_ARGS)
 		delete_expired(rsinfo, "rejected_event",
 					   "DELETE FROM meter.rejected_event WHERE rejected_at < $1",
 					   before);
+		delete_expired(rsinfo, "isolation_violation",
+					   "DELETE FROM meter.isolation_violation WHERE at < $1",
+					   before);
 		forget_outbox(rsinfo, before);
 
 		/* last, since its locks are held to commit */

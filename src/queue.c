@@ -227,6 +227,7 @@ form_row(QueuedRow *row, const Event *event)
 
 	event_row_fill(values, isnull, event,
 				   (event->new_metric ? QUEUE_NEW_METRIC : 0) |
+				   (event->violation ? QUEUE_VIOLATION : 0) |
 				   (llm_is_call(event) ? QUEUE_CALL : 0));
 	data_size = heap_compute_data_size(row_desc, values, isnull);
 	row->size = ROW_HEADER + data_size;

@@ -53,5 +53,6 @@ extern TupleDesc queue_row_desc(void);
 /* Flags in the place of a queued row's position in the log. */
 #define QUEUE_NEW_METRIC 1
 #define QUEUE_CALL 2			/* its tokens are still to be appended */
+#define QUEUE_VIOLATION 4		/* no event, but a violation of isolation */
 
 #endif							/* METER_QUEUE_H */

@@ -30,6 +30,7 @@ typedef struct SharedCounters
 	uint64		duplicates;		/* repeats that a flush dropped */
 	uint64		rejected;		/* events that a flush set aside */
 	uint64		deferred;		/* queued events that had to go by the inbox */
+	uint64		violations;		/* of isolation */
 	uint64		discarded;		/* queued events of a dropped extension */
 	uint64		lost_bytes;		/* of damaged queue files */
 	uint64		flushes;

@@ -14,7 +14,7 @@
 #include "shared.h"
 
 /* Columns of meter.shared_state(), in the order of stats.sql. */
-#define STATE_COLUMNS 23
+#define STATE_COLUMNS 24
 
 typedef struct StateRow
 {
@@ -89,6 +89,7 @@ meter_shared_state(PG_FUNCTION_ARGS)
 	put_number(&row, counters.duplicates);
 	put_number(&row, counters.rejected);
 	put_number(&row, counters.deferred);
+	put_number(&row, counters.violations);
 	put_number(&row, counters.discarded);
 	put_number(&row, counters.lost_bytes);
 	put_number(&row, counters.flushes);

@@ -8,6 +8,7 @@ CREATE FUNCTION meter.shared_state(
 	OUT duplicates bigint,
 	OUT rejected bigint,
 	OUT deferred bigint,
+	OUT violations bigint,
 	OUT discarded bigint,
 	OUT lost_bytes bigint,
 	OUT flushes bigint,
@@ -32,7 +33,7 @@ COMMENT ON FUNCTION meter.shared_state() IS
 CREATE VIEW meter.stats AS
 SELECT
 	s.queued, s.fallbacks, s.ignored, s.flushed, s.duplicates, s.rejected,
-	s.deferred, s.discarded, s.lost_bytes,
+	s.deferred, s.discarded, s.lost_bytes, s.violations,
 	s.queue_bytes, s.queue_capacity,
 	pg_catalog.clock_timestamp() - s.oldest_queued_at AS oldest_queued_age,
 	GREATEST(pg_catalog.clock_timestamp() - LEAST(s.oldest_queued_at, i.oldest), '0') AS flush_lag,
@@ -62,6 +63,7 @@ COMMENT ON COLUMN meter.stats.duplicates IS 'repeats of idempotency keys that a 
 COMMENT ON COLUMN meter.stats.rejected IS 'events that a flush put into meter.rejected_event';
 COMMENT ON COLUMN meter.stats.deferred IS 'queued events moved to meter.inbox, as the log was locked or another transaction had their key or metric';
 COMMENT ON COLUMN meter.stats.discarded IS 'queued events discarded, as the extension had been dropped since';
+COMMENT ON COLUMN meter.stats.violations IS 'violations of tenants'' isolation (meter.isolation_violation)';
 COMMENT ON COLUMN meter.stats.lost_bytes IS 'bytes of the queue''s file found damaged';
 COMMENT ON COLUMN meter.stats.queue_bytes IS 'bytes of the queue in use';
 COMMENT ON COLUMN meter.stats.queue_capacity IS 'bytes the queue can hold: meter.queue_size; 0 before its first event';

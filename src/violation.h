@@ -5,6 +5,9 @@
 #ifndef METER_VIOLATION_H
 #define METER_VIOLATION_H
 
+#include "datatype/timestamp.h"
+#include "utils/jsonb.h"
+
 typedef struct Violation
 {
 	const char *command;		/* "SELECT", "COPY", "meter_track", ... */
@@ -20,5 +23,8 @@ typedef struct Violation
  * lock; raises no error for what it cannot keep, but tells the server log.
  */
 extern void violation_record(const Violation *violation);
+
+/* What the flush does with one that was queued. */
+extern void violation_store(TimestampTz at, Jsonb *violation);
 
 #endif							/* METER_VIOLATION_H */
