@@ -88,6 +88,7 @@ OBJS = \
 	src/reject.o \
 	src/rollup.o \
 	src/rollup_scan.o \
+	src/row_security.o \
 	src/rule.o \
 	src/rule_match.o \
 	src/schedule.o \
@@ -115,6 +116,7 @@ SQL_PARTS = \
 	src/endpoint.sql \
 	src/sketch.sql \
 	src/metric.sql \
+	src/context.sql \
 	src/log.sql \
 	src/inbox.sql \
 	src/queue.sql \
@@ -160,9 +162,10 @@ SQL_PARTS = \
 	src/export.sql \
 	src/schedule.sql \
 	src/stats.sql \
-	src/context.sql \
+	src/provision.sql \
 	src/violation.sql \
 	src/audit.sql \
+	src/row_security.sql \
 	src/grant.sql
 
 DATA_built = meter--$(EXTVERSION).sql

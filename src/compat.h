@@ -11,6 +11,8 @@
 #include "access/genam.h"
 #include "executor/executor.h"
 #include "postmaster/bgworker.h"
+#include "catalog/pg_proc.h"
+#include "utils/acl.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
@@ -155,6 +157,17 @@ compat_required_perms(RangeTblEntry *entry, List *infos)
 		getRTEPermissionInfo(infos, entry)->requiredPerms;
 #else
 	return entry->requiredPerms;
+#endif
+}
+
+/* All kinds of objects share one function since 16. */
+static inline bool
+compat_may_execute(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
 #endif
 }
 

@@ -316,27 +316,38 @@ context_allows(const text *tenant)
 		 memcmp(own, VARDATA_ANY(tenant), VARSIZE_ANY_EXHDR(tenant)) == 0);
 }
 
-void
-context_check(const text *tenant, const char *command)
+/*
+ * What a call for another tenant is told, after it was recorded.
+ */
+bool
+context_refuse(const text *tenant, const char *function, EventError *error)
 {
 	Violation	violation = {0};
-	char	   *name;
+	char	   *name = text_to_cstring(tenant);
 
-	if (tenant == NULL || context_allows(tenant))
-		return;
-	name = text_to_cstring(tenant);
 	if (setting_isolation != ISOLATION_OFF)
 	{
-		violation.command = command;
+		violation.command = function;
 		violation.tenant = context_tenant();
 		violation.foreign_tenant = name;
 		violation.refused = true;
 		violation_record(&violation);
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("tenant \"%s\" is not the tenant of the context", name),
-			 errdetail("The session works for tenant \"%s\".", context_tenant())));
+	return event_refuse(error, ERRCODE_INSUFFICIENT_PRIVILEGE,
+						psprintf("tenant \"%s\" is not the tenant of the context", name),
+						psprintf("The session works for tenant \"%s\".", context_tenant()),
+						NULL);
+}
+
+void
+context_check(const text *tenant, Oid function)
+{
+	EventError	error;
+
+	if (likely(tenant == NULL || context_allows(tenant)))
+		return;
+	(void) context_refuse(tenant, get_func_name(function), &error);
+	event_throw(&error);
 }
 
 /* --- meter_set_tenant() ------------------------------------------------- */

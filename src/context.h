@@ -5,6 +5,8 @@
 #ifndef METER_CONTEXT_H
 #define METER_CONTEXT_H
 
+#include "event.h"
+
 extern void context_define(void);
 extern void context_init(void);
 
@@ -18,7 +20,11 @@ extern const char *context_tenant(void);
 /* Does the context allow a call for this tenant?  Without one it allows all. */
 extern bool context_allows(const text *tenant);
 
-/* An error and a record of the violation if it does not. */
-extern void context_check(const text *tenant, const char *command);
+/* If it does not: a record of the violation, and what to tell; false. */
+extern bool context_refuse(const text *tenant, const char *function,
+						   EventError *error);
+
+/* Raises that, for a call of a function. */
+extern void context_check(const text *tenant, Oid function);
 
 #endif							/* METER_CONTEXT_H */

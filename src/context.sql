@@ -13,3 +13,15 @@ CREATE FUNCTION @extschema@.meter_current_tenant() RETURNS text
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.meter_current_tenant() IS
 'The tenant for which the session works: that of meter_set_tenant(), or else the only one whose role the session''s user is or belongs to; null: none';
+
+-- What of meter's own tables the user sees; see row_security.sql.
+CREATE FUNCTION meter.visible_tenants() RETURNS text[]
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'meter_visible_tenants';
+COMMENT ON FUNCTION meter.visible_tenants() IS
+'Tenants whose usage and bills the user may see: with a context that tenant; null, which is all, for superusers and who may execute meter.sees_all_tenants(); otherwise those whose role the user is or belongs to';
+
+CREATE FUNCTION meter.sees_all_tenants() RETURNS boolean
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+RETURN true;
+COMMENT ON FUNCTION meter.sees_all_tenants() IS
+'Who may execute this sees the rows of all tenants while there is no context: meter_grant() lets analysts and admins. Returns true';

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
+#include "context.h"
 #include "event.h"
 #include "flush.h"
 #include "inbox.h"
@@ -134,6 +135,7 @@ meter_correct(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("either idempotency_key or seq must name the event to correct")));
 
+	context_check(PG_GETARG_TEXT_PP(ARG_TENANT), fcinfo->flinfo->fn_oid);
 	flush_waiting(true, false, &flushed);
 	owner_begin(&scope);
 	n = find_events(PG_GETARG_DATUM(ARG_TENANT), by_key,

@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "amount.h"
+#include "context.h"
 #include "event.h"
 #include "limit.h"
 #include "refuse.h"
@@ -105,6 +106,7 @@ static void
 call_from_args(LimitCall *call, FunctionCallInfo fcinfo)
 {
 	call->tenant = name_arg(fcinfo, 0, "tenant", EVENT_MAX_TENANT);
+	context_check(call->tenant, fcinfo->flinfo->fn_oid);
 	limit_begin(call);
 	call->resource = name_arg(fcinfo, 1, "resource", LIMIT_MAX_RESOURCE);
 	cost_arg(fcinfo, 2, &call->cost);

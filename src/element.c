@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "context.h"
 #include "element.h"
 #include "metric.h"
 
@@ -467,8 +468,12 @@ element_read(Element *element, JsonbValue *value, bool register_metric)
 	if (!event->has_at)
 		event->at = event->received_at;
 	event->has_at = true;
-	element->valid = event_check(event, event->received_at,
-								 register_metric, &element->error);
+	if (event->tenant != NULL && !context_allows(event->tenant))
+		element->valid = context_refuse(event->tenant, "meter_track_batch",
+										&element->error);
+	else
+		element->valid = event_check(event, event->received_at,
+									 register_metric, &element->error);
 }
 
 /*

@@ -6,6 +6,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	function regprocedure;
+	relation regclass;
 	pattern text;
 BEGIN
 	pattern := '^(' || array_to_string(CASE privileges
@@ -16,7 +17,8 @@ BEGIN
 			'meter_headers', 'header_.*',
 			'meter_(explain_)?charge(_events|_check)?']
 		WHEN 'analyst' THEN ARRAY[
-			'meter_set_tenant', 'meter_current_tenant', 'meter_sketch.*', 'meter_percentile', 'meter_normalize_endpoint', 'meter_llm_cost',
+			'meter_set_tenant', 'meter_current_tenant', 'visible_tenants', 'sees_all_tenants',
+			'meter_sketch.*', 'meter_percentile', 'meter_normalize_endpoint', 'meter_llm_cost', 'mask_query',
 			'users_.*', 'usage_tail', 'shared_state',
 			'meter_headers', 'header_.*',
 			'limit_state', 'account_state', 'quota_used', 'known_time_zone', 'resource_matches(_any)?',
@@ -24,13 +26,19 @@ BEGIN
 			'currency_digits', 'fx', 'billing_(span|period|plan|price|segment|usage|usage_missing)',
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
 			'cost', 'cost_month', 'meter_export']
+		WHEN 'tenant' THEN ARRAY[
+			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
+			'currency_digits']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';
 	IF pattern IS NULL THEN
 		RAISE EXCEPTION 'unknown set of privileges "%"', privileges
 			USING ERRCODE = 'invalid_parameter_value',
-				HINT = 'It is one of app, analyst and admin.';
+				HINT = 'It is one of app, tenant, analyst and admin.';
 	END IF;
+	-- who makes partitions changes the same rows of the catalogs
+	LOCK TABLE ONLY meter.event, ONLY meter.usage_hourly, ONLY meter.usage_user_daily
+		IN SHARE UPDATE EXCLUSIVE MODE;
 	EXECUTE format('GRANT USAGE ON SCHEMA meter TO %I', role);
 	FOR function IN
 		SELECT p.oid FROM pg_proc AS p
@@ -42,13 +50,25 @@ BEGIN
 	LOOP
 		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', function, role);
 	END LOOP;
-	IF privileges <> 'analyst' THEN
+	IF privileges IN ('app', 'admin') THEN
 		EXECUTE format('GRANT INSERT (at, latency_ms, status, tenant, metric, quantity, service,'
 			' endpoint, method, user_id, cost, metadata, idempotency_key, request_id,'
 			' error_message) ON meter.inbox TO %I', role);
 	END IF;
-	IF privileges <> 'app' THEN
-		EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA meter TO %I', role);
+	IF privileges = 'tenant' THEN
+		EXECUTE format('GRANT SELECT ON meter.event, meter.usage_hourly, meter.usage_user_daily,'
+			' meter.usage_part, meter.usage_daily, meter.usage_monthly, meter.endpoint_stats,'
+			' meter.service_daily, meter.top_users, meter.gauge_last, meter.gauge_level,'
+			' meter.gauge_hourly, meter.metric, meter.bill, meter.bill_line, meter.subscription,'
+			' meter.credit, meter.credit_use, meter.credit_balance TO %I', role);
+	ELSIF privileges <> 'app' THEN
+		-- partitions are read through their parents, which know whose rows to show
+		FOR relation IN
+			SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = 'meter'::regnamespace
+				AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+		LOOP
+			EXECUTE format('GRANT SELECT ON %s TO %I', relation, role);
+		END LOOP;
 	END IF;
 	IF privileges = 'admin' THEN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.metric, meter.consumer,'
@@ -62,7 +82,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.meter_grant(name, text) IS
-'Give a role one of three sets of privileges: app (track events, ask for limits), analyst (read usage and the log of all tenants) or admin (everything but granting). Errors: 22023 for another set, 42704 for an unknown role';
+'Give a role one of four sets of privileges: app (track events, ask for limits), tenant (read usage and bills of the tenant whose role it is), analyst (read usage and the log of all tenants) or admin (everything but granting). Errors: 22023 for another set, 42704 for an unknown role';
 
 -- Nothing is executable by PUBLIC.
 DO $$

@@ -52,7 +52,8 @@ SELECT s.tenant, s.user_id, s.rule_id, s.rule, r.resource, r.unit, r.per, r.kind
 	round(100 * s.used / NULLIF(s."limit", 0), 1) AS used_percent,
 	s.reset_at, s.allowed, s.refused
 FROM meter.limit_state() AS s
-JOIN meter.rate_limit AS r ON r.id = s.rule_id;
+JOIN meter.rate_limit AS r ON r.id = s.rule_id
+WHERE (SELECT meter.visible_tenants()) IS NULL OR s.tenant = ANY ((SELECT meter.visible_tenants())::text[]);
 COMMENT ON VIEW meter.rate_limit_status IS
 'Who is near or over a limit now? A row for each tenant, or user, and rule that was asked for';
 COMMENT ON COLUMN meter.rate_limit_status.tenant IS 'whose limit it is';

@@ -14,6 +14,7 @@
 
 #include "account.h"
 #include "amount.h"
+#include "context.h"
 #include "event.h"
 #include "limit.h"
 #include "owner.h"
@@ -356,6 +357,7 @@ meter_reset_limit(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("tenant must not be null")));
 	reset.tenant = PG_GETARG_TEXT_PP(0);
+	context_check(reset.tenant, fcinfo->flinfo->fn_oid);
 	reset.all = PG_ARGISNULL(1);
 	reset.user = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
 	reset.rules = rules;

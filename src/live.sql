@@ -17,6 +17,9 @@ FROM pg_catalog.pg_extension WHERE extname = 'hll';
 CREATE VIEW meter.live AS
 WITH tail AS MATERIALIZED (
 	SELECT t.replaces, (t.usage).* FROM meter.usage_tail() AS t
+	-- as row security does with meter.usage_hourly
+	WHERE (SELECT meter.visible_tenants()) IS NULL
+		OR (t.usage).tenant = ANY ((SELECT meter.visible_tenants())::text[])
 )
 SELECT h.*
 FROM meter.usage_hourly AS h

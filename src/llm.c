@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "context.h"
 #include "event.h"
 #include "llm_token.h"
 #include "model_price.h"
@@ -370,6 +371,7 @@ meter_track_llm(PG_FUNCTION_ARGS)
 
 	track_begin("meter_track_llm()");
 	event_from_args(&event, fcinfo);
+	context_check(event.tenant, fcinfo->flinfo->fn_oid);
 	read_tokens(&call.tokens, fcinfo, ARG_INPUT_TOKENS, ARG_OUTPUT_TOKENS,
 				ARG_CACHED_TOKENS, ARG_CACHE_CREATION_TOKENS);
 	read_names(&call, TEXT_ARG(ARG_PROVIDER), TEXT_ARG(ARG_MODEL));

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "context.h"
 #include "event.h"
 #include "idempotency.h"
 #include "ignore.h"
@@ -231,6 +232,7 @@ meter_track(PG_FUNCTION_ARGS)
 
 	track_begin("meter_track()");
 	event_from_args(&event, fcinfo);
+	context_check(event.tenant, fcinfo->flinfo->fn_oid);
 	track_one(&event);
 	PG_RETURN_VOID();
 }

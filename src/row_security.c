@@ -1,0 +1,97 @@
+/*
+ * row_security.c
+ *		Whose rows of meter's own tables a user sees.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "context.h"
+#include "owner.h"
+
+/*
+ * The privilege on a function tells who may see all: it is given and taken
+ * like any other, and a dump carries it.
+ */
+static bool
+sees_all(Oid user)
+{
+	oidvector  *none = buildoidvector(NULL, 0);
+	Oid			function;
+
+	if (superuser_arg(user))
+		return true;
+	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+							   CStringGetDatum("sees_all_tenants"),
+							   PointerGetDatum(none),
+							   ObjectIdGetDatum(get_namespace_oid("meter", false)));
+	return OidIsValid(function) && compat_may_execute(function, user);
+}
+
+#define OWN_QUERY \
+	"WITH RECURSIVE member AS (" \
+	" SELECT $1 AS role" \
+	" UNION" \
+	" SELECT m.roleid FROM member JOIN pg_auth_members AS m ON m.member = member.role)" \
+	"SELECT array_agg(t.tenant::text) FROM member JOIN pg_roles AS r ON r.oid = member.role" \
+	" JOIN meter.tenant AS t ON t.role_name = r.rolname"
+
+/*
+ * The tenants whose role the user is, or belongs to.
+ */
+static Datum
+read_own(Oid user)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	OwnerScope	scope;
+	Datum		args[1];
+	Datum		own;
+	bool		isnull;
+
+	owner_begin(&scope);
+	owner_plan(&plan, OWN_QUERY, 1, OIDOID);
+	args[0] = ObjectIdGetDatum(user);
+	if (SPI_execute_snapshot(plan, args, NULL, GetActiveSnapshot(), InvalidSnapshot,
+							 true, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not read meter.tenant");
+	own = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	MemoryContextSwitchTo(caller);
+	own = isnull ? PointerGetDatum(construct_empty_array(TEXTOID)) :
+		PointerGetDatum(DatumGetArrayTypePCopy(own));
+	owner_end(&scope);
+	return own;
+}
+
+PG_FUNCTION_INFO_V1(meter_visible_tenants);
+
+Datum
+meter_visible_tenants(PG_FUNCTION_ARGS)
+{
+	Oid			user = GetUserId();
+	const char *tenant;
+
+	if (superuser_arg(user))
+		PG_RETURN_NULL();
+	tenant = context_tenant();
+	if (tenant != NULL)
+	{
+		Datum		element = CStringGetTextDatum(tenant);
+
+		PG_RETURN_ARRAYTYPE_P(construct_array(&element, 1, TEXTOID, -1, false,
+											  TYPALIGN_INT));
+	}
+	if (sees_all(user))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(read_own(user));
+}
