@@ -10,7 +10,7 @@
 # Both work as a role with rights on the tables, which is not exempt.  A client
 # sets its search_path, or its context, before its first transaction.
 
-# shellcheck disable=SC2154		# from run.sh and clients.sh
+# shellcheck disable=SC2034,SC2154		# for and from run.sh and clients.sh
 files=$work/guard
 scale=$((20 / (divisor > 1 ? 20 : 1)))		# of the one tenant
 tenants=$((1000 / divisor))

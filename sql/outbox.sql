@@ -301,6 +301,7 @@ GRANT USAGE ON SCHEMA meter TO regress_worker;
 GRANT SELECT, UPDATE ON meter.billing_outbox TO regress_worker;
 GRANT SELECT ON meter.outbox_meter TO regress_worker;
 GRANT EXECUTE ON FUNCTION meter_outbox_claim, meter_outbox_ack, meter_outbox_fail TO regress_worker;
+GRANT EXECUTE ON FUNCTION meter.visible_tenants, meter.sees_all_tenants TO regress_worker;
 SET ROLE regress_admin;
 INSERT INTO meter.outbox_meter (event_name, metric, since) VALUES ('by_admin', 'api_requests', :'base'::timestamptz + interval '3 hours');
 UPDATE meter.outbox_meter SET enabled = false WHERE event_name <> 'by_admin';

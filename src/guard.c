@@ -271,6 +271,7 @@ guard_schema_name(const char *schema, const char *command)
 void
 guard_object(const ObjectAddress *object, const char *command)
 {
+	int			cache;
 	Oid			schema;
 	const char *owner;
 
@@ -287,6 +288,11 @@ guard_object(const ObjectAddress *object, const char *command)
 		return;
 	}
 	if (!is_objectclass_supported(object->classId))
+		return;
+
+	/* what a statement has made for itself is gone at its end */
+	cache = get_object_catcache_oid(object->classId);
+	if (cache < 0 || !SearchSysCacheExists1(cache, ObjectIdGetDatum(object->objectId)))
 		return;
 	schema = get_object_namespace(object);
 	if (!OidIsValid(schema))

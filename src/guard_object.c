@@ -18,6 +18,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
@@ -37,6 +38,7 @@ typedef struct TouchedObject
 {
 	Oid			class;
 	Oid			object;
+	int			subid;			/* of a column's default, the column */
 	bool		made;			/* and not only altered */
 } TouchedObject;
 
@@ -78,14 +80,15 @@ guard_touched_end(GuardTouched *outer)
 }
 
 static void
-touch(Oid class, Oid object, bool made)
+touch(Oid class, Oid object, int subid, bool made)
 {
 	if (touched == NULL || object < FirstNormalObjectId)
 		return;
 
 	/* a statement comes to the same object again and again */
 	for (int i = Max(0, touched->n - 8); i < touched->n; i++)
-		if (touched->objects[i].class == class && touched->objects[i].object == object)
+		if (touched->objects[i].class == class && touched->objects[i].object == object &&
+			touched->objects[i].subid == subid)
 			return;
 	if (touched->n == touched->room)
 	{
@@ -99,6 +102,7 @@ touch(Oid class, Oid object, bool made)
 	}
 	touched->objects[touched->n].class = class;
 	touched->objects[touched->n].object = object;
+	touched->objects[touched->n].subid = subid;
 	touched->objects[touched->n].made = made;
 	touched->n++;
 }
@@ -161,6 +165,16 @@ guard_touched_check(const char *command)
 
 		CHECK_FOR_INTERRUPTS();
 		ObjectAddressSet(object, place->class, place->object);
+		if (place->class == AttrDefaultRelationId)
+		{
+			/* its hook tells of the table, in the place of its own number */
+			object.objectId = GetAttrDefaultOid(place->object, place->subid);
+			if (!OidIsValid(object.objectId))
+				continue;
+		}
+		if (place->class == RelationRelationId &&
+			!OidIsValid(get_rel_namespace(place->object)))
+			continue;			/* made only for the statement */
 		if (place->made && place->class == RelationRelationId &&
 			get_rel_persistence(object.objectId) == RELPERSISTENCE_TEMP &&
 			isTempNamespace(get_rel_namespace(object.objectId)))
@@ -207,16 +221,16 @@ guard_access(ObjectAccessType access, Oid class, Oid objid, int subid, void *arg
 							command != NULL ? command : "DROP");
 			break;
 		case OAT_POST_CREATE:
-			touch(class, objid, true);
+			touch(class, objid, class == AttrDefaultRelationId ? subid : 0, true);
 			break;
 		case OAT_POST_ALTER:
 			if (class == InheritsRelationId)
 			{
-				touch(RelationRelationId, objid, false);
-				touch(RelationRelationId, ((ObjectAccessPostAlter *) arg)->auxiliary_id, false);
+				touch(RelationRelationId, objid, 0, false);
+				touch(RelationRelationId, ((ObjectAccessPostAlter *) arg)->auxiliary_id, 0, false);
 			}
 			else
-				touch(class, objid, false);
+				touch(class, objid, 0, false);
 			break;
 		default:
 			break;

@@ -232,6 +232,36 @@ look_at_drop(const DropStmt *drop, const char *command)
 	}
 }
 
+/*
+ * What an ALTER statement names: a relation, or else an object of another kind.
+ */
+static void
+look_at_target(const RangeVar *relation, ObjectType type, Node *object,
+			   const char *command)
+{
+	if (relation != NULL)
+		look_at_name(relation, command);
+	else if (object == NULL)
+		return;
+	else if (type == OBJECT_SCHEMA)
+		look_at_schemas(list_make1(object), command);
+	else if ((type == OBJECT_TYPE || type == OBJECT_DOMAIN) && IsA(object, List))
+		look_at_any(type, (Node *) makeTypeNameFromNameList((List *) object), command);
+	else
+		look_at_any(type, object, command);
+}
+
+static void
+look_at_rename(const RenameStmt *rename, const char *command)
+{
+	if (rename->renameType == OBJECT_SCHEMA)
+		look_at_schemas(list_make1(makeString(rename->subname)), command);
+	else if (rename->renameType == OBJECT_DOMCONSTRAINT)
+		look_at_target(NULL, OBJECT_DOMAIN, rename->object, command);
+	else
+		look_at_target(rename->relation, rename->renameType, rename->object, command);
+}
+
 static void
 look_at_vacuum(const VacuumStmt *vacuum, const char *command)
 {
@@ -369,10 +399,17 @@ look_before(Node *statement, const char *command)
 			look_at_alter((AlterTableStmt *) statement, command);
 			break;
 		case T_RenameStmt:
-			look_at_name(((RenameStmt *) statement)->relation, command);
-			if (((RenameStmt *) statement)->renameType == OBJECT_SCHEMA)
-				look_at_schemas(list_make1(makeString(((RenameStmt *) statement)->subname)),
-								command);
+			look_at_rename((RenameStmt *) statement, command);
+			break;
+		case T_AlterObjectSchemaStmt:
+			look_at_target(((AlterObjectSchemaStmt *) statement)->relation,
+						   ((AlterObjectSchemaStmt *) statement)->objectType,
+						   ((AlterObjectSchemaStmt *) statement)->object, command);
+			break;
+		case T_AlterOwnerStmt:
+			look_at_target(((AlterOwnerStmt *) statement)->relation,
+						   ((AlterOwnerStmt *) statement)->objectType,
+						   ((AlterOwnerStmt *) statement)->object, command);
 			break;
 		case T_DropStmt:
 			look_at_drop((DropStmt *) statement, command);
