@@ -1,4 +1,9 @@
 -- The tenant for which a session works (src/context.c).
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS meter CASCADE;
+CREATE EXTENSION meter CASCADE;
+RESET client_min_messages;
+SET timezone = 'UTC';
 INSERT INTO meter.tenant (tenant, schema_name, role_name) VALUES
 	('ctx a', 'Context A', 'regress_context_a'), ('ctx_b', 'context_b', 'regress_context_b'),
 	('ctx_c', NULL, NULL);

@@ -108,7 +108,9 @@ BEGIN
 	EXECUTE format('ALTER ROLE %I IN DATABASE %I SET search_path = %I, public',
 		new_role, current_database(), new_schema);
 	PERFORM meter.make_tenant_group();
-	EXECUTE format('GRANT meter_tenant TO %I', new_role);
+	IF NOT pg_has_role(new_role, 'meter_tenant', 'USAGE') THEN
+		EXECUTE format('GRANT meter_tenant TO %I', new_role);
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.meter_create_tenant(text, text, name, name, text, text, text) IS

@@ -1,0 +1,136 @@
+-- tenants with a schema and a role of their own
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS meter CASCADE;
+CREATE EXTENSION meter CASCADE;
+RESET client_min_messages;
+SET timezone = 'UTC';
+\set VERBOSITY terse
+SET meter.isolation = enforce;
+INSERT INTO meter.plan (plan) VALUES ('pro');
+
+SELECT meter.default_schema_name('acme'), meter.default_schema_name('Ünï "x"');
+-- 63 bytes are the most; two long names that begin alike stay two
+SELECT octet_length(n::text), n LIKE 'tenant\_%' FROM (SELECT meter.default_schema_name(repeat('x', 56) || x) AS n
+	FROM (VALUES (''), ('y'), ('z')) AS v(x)) AS s;
+SELECT count(DISTINCT meter.default_schema_name(repeat('é', 60) || x)) FROM (VALUES ('y'), ('z')) AS v(x);
+
+SELECT meter_create_tenant('regress acme', 'pro', currency => 'EUR', time_zone => 'Europe/Paris', customer => 'cus_1');
+SELECT tenant, plan, schema_name, role_name, currency, time_zone, customer, status FROM meter.tenant;
+SELECT nspowner::regrole, nspacl FROM pg_namespace WHERE nspname = 'tenant_regress acme';
+SELECT rolcanlogin, rolsuper, rolcreaterole, rolbypassrls FROM pg_roles WHERE rolname = 'tenant_regress acme';
+SELECT pg_has_role('tenant_regress acme', 'meter_tenant', 'USAGE');
+SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = '"tenant_regress acme"'::regrole;
+
+-- What the role makes is nobody else's.
+SET ROLE "tenant_regress acme";
+CREATE TABLE "tenant_regress acme".t (id int);
+CREATE FUNCTION "tenant_regress acme".f() RETURNS int LANGUAGE sql RETURN 1;
+CREATE TYPE "tenant_regress acme".e AS ENUM ('x');
+RESET ROLE;
+CREATE ROLE regress_other;
+SELECT has_schema_privilege('regress_other', 'tenant_regress acme', 'USAGE, CREATE'),
+	has_table_privilege('regress_other', '"tenant_regress acme".t', 'SELECT, INSERT'),
+	has_function_privilege('regress_other', '"tenant_regress acme".f()', 'EXECUTE'),
+	has_type_privilege('regress_other', '"tenant_regress acme".e', 'USAGE');
+
+-- Metered before: the row is kept, and gets what it lacks.
+INSERT INTO meter.tenant (tenant, plan, time_zone, billing_anchor) VALUES ('regress_before', 'pro', 'Asia/Tokyo', 15);
+SELECT meter_create_tenant('regress_before', role_name => 'regress_other', schema_name => 'Regress before');
+SELECT tenant, plan, time_zone, billing_anchor, schema_name, role_name FROM meter.tenant WHERE tenant = 'regress_before';
+
+-- Names that are taken or cannot be
+SELECT meter_create_tenant('regress acme');
+SELECT meter_create_tenant('regress_x', schema_name => 'tenant_regress acme');
+SELECT meter_create_tenant('regress_x', role_name => 'regress_other');
+SELECT meter_create_tenant('regress_x', schema_name => 'public');
+SELECT meter_create_tenant('regress_x', schema_name => 'meter');
+SELECT meter_create_tenant('regress_x', schema_name => 'pg_x');
+SELECT meter_create_tenant('regress_x', schema_name => '');
+SELECT meter_create_tenant('regress_x', role_name => 'pg_monitor');
+SELECT meter_create_tenant('regress_x', role_name => 'public');
+SELECT meter_create_tenant('');
+SELECT meter_create_tenant(NULL);
+SELECT meter_create_tenant('regress_x', 'unknown');
+SELECT meter_create_tenant('regress_x', time_zone => 'Mars');
+SELECT meter_create_tenant('regress_x', currency => 'euro');
+CREATE ROLE regress_strong CREATEROLE BYPASSRLS;
+SELECT meter_create_tenant('regress_x', role_name => 'regress_strong');
+DROP ROLE regress_strong;
+CREATE ROLE tenant_regress_x;
+SELECT meter_create_tenant('regress_x');
+DROP ROLE tenant_regress_x;
+CREATE SCHEMA tenant_regress_x;
+SELECT meter_create_tenant('regress_x');
+DROP SCHEMA tenant_regress_x;
+SELECT count(*) FROM meter.tenant;
+SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%regress\_x';
+SELECT count(*) FROM pg_roles WHERE rolname LIKE '%regress\_x';
+
+-- Names are not SQL.
+SELECT meter_create_tenant('regress''; DROP TABLE meter.plan; --"');
+SELECT schema_name FROM meter.tenant WHERE tenant LIKE '%DROP%';
+SELECT meter_drop_tenant('regress''; DROP TABLE meter.plan; --"', 'drop');
+
+-- Many: all or none
+SELECT meter_create_tenants(ARRAY['regress_1', 'regress_2', 'regress_2'], 'pro');
+SELECT meter_create_tenants(ARRAY['regress_3', 'regress_1']);
+SELECT meter_create_tenants(ARRAY[]::text[]);
+SELECT tenant FROM meter.tenant WHERE tenant LIKE 'regress\__' ORDER BY tenant;
+
+-- Dropping: what is there is told first, and others' objects are not dropped.
+CREATE TABLE tenant_regress_1.t AS SELECT g FROM generate_series(1, 1000) AS g;
+ANALYZE tenant_regress_1.t;
+CREATE VIEW tenant_regress_2.v AS SELECT * FROM tenant_regress_1.t;
+SELECT meter_drop_tenant('regress_1', 'drop');
+DROP VIEW tenant_regress_2.v;
+SELECT meter_drop_tenant('regress_1', 'drop');
+SELECT tenant, schema_name, role_name, status FROM meter.tenant WHERE tenant = 'regress_1';
+SELECT to_regrole('tenant_regress_1'), to_regnamespace('tenant_regress_1');
+SELECT meter_drop_tenant('regress_1', 'drop');
+SELECT meter_drop_tenant('regress_nobody');
+SELECT meter_drop_tenant('regress_2', 'burn');
+
+-- Archiving: it is all there, but not for the tenant's role.
+CREATE TABLE tenant_regress_2.t (id int);
+ALTER TABLE tenant_regress_2.t OWNER TO tenant_regress_2;
+SET client_min_messages = warning;
+SELECT meter_drop_tenant('regress_2');
+RESET client_min_messages;
+SELECT tenant, schema_name, role_name, status FROM meter.tenant WHERE tenant = 'regress_2';
+SELECT regexp_replace(nspname, '\d{14}', 'TIME'), nspowner = current_user::regrole,
+	has_schema_privilege('tenant_regress_2', oid, 'USAGE')
+FROM pg_namespace WHERE nspname LIKE 'archived%';
+SELECT meter_create_tenant('regress_2');
+SELECT meter_create_tenant('regress_2', role_name => 'tenant_regress_2');
+
+-- Adopting what is there
+CREATE ROLE regress_owner;
+CREATE SCHEMA regress_app_a AUTHORIZATION regress_owner;
+CREATE SCHEMA regress_app_b;
+CREATE SCHEMA "regress_app_c d";
+INSERT INTO meter.tenant (tenant, plan) VALUES ('b', 'pro');
+SELECT * FROM meter_adopt_tenants('regress_app_%');
+SELECT * FROM meter_adopt_tenants('regress_app_%');
+SELECT tenant, plan, schema_name, role_name FROM meter.tenant WHERE schema_name LIKE 'regress_app%' ORDER BY tenant;
+SELECT * FROM meter_adopt_tenants('tenant_regress');
+SELECT * FROM meter_adopt_tenants('%_%');
+SELECT * FROM meter_adopt_tenants(NULL);
+SELECT * FROM meter_adopt_tenants('regress_no_%');
+-- never what is not a tenant's
+SELECT * FROM meter_adopt_tenants('%') WHERE schema_name IN ('public', 'meter', 'information_schema') OR schema_name LIKE 'pg\_%';
+
+SET client_min_messages = warning;
+DO $$
+DECLARE
+	command text;
+BEGIN
+	FOR command IN
+		SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_namespace
+		WHERE nspname LIKE 'archived%' OR nspname LIKE 'tenant\_regress%' OR nspname ILIKE 'regress%'
+		UNION ALL SELECT 'DROP EXTENSION meter CASCADE'
+		UNION ALL SELECT format('DROP OWNED BY %1$I; DROP ROLE %1$I', rolname) FROM pg_roles
+		WHERE rolname LIKE 'tenant\_regress%' OR rolname IN ('regress_owner', 'regress_other', 'meter_tenant')
+	LOOP
+		EXECUTE command;
+	END LOOP;
+END $$;
