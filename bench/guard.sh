@@ -62,26 +62,31 @@ transaction()
 	} | as_user tee "$files/$1" >/dev/null
 }
 
+# An empty list of libraries cannot be set by ALTER SYSTEM; this one the server
+# would load when it is used.
 serve_bare()
 {
-	serve "shared_preload_libraries = ''"
+	serve "shared_preload_libraries = 'plpgsql'"
 }
 
 serve_guarded()
 {
-	serve "meter.isolation = enforce" "meter.isolation_require_context = on"
+	serve
 }
 
 # pair KIND COLUMN ROUND: without and with, one after the other
 pair()
 {
-	local way
+	local way options
 
 	for way in bare guarded; do
 		"serve_$way"
+		options="-c role=bench_application"
+		[ "$way" = bare ] ||
+			options="-c meter.isolation=enforce -c meter.isolation_require_context=on $options"
 		# what the server had in memory is gone
-		run_clients 0 "$1.$2.$way.sql" "-c role=bench_application"
-		clients_of "$1, ${!2}, ${!way}" "$3" "$1.$2.$way.sql" "-c role=bench_application"
+		run_clients 0 "$1.$2.$way.sql" "$options"
+		clients_of "$1, ${!2}, ${!way}" "$3" "$1.$2.$way.sql" "$options"
 	done
 }
 
