@@ -153,6 +153,10 @@ SQL_PARTS = \
 	src/schedule.sql \
 	src/stats.sql \
 	src/audit.sql \
+	src/audit_dependency.sql \
+	src/audit_body.sql \
+	src/audit_database.sql \
+	src/audit_entry.sql \
 	src/grant.sql
 
 DATA_built = meter--$(EXTVERSION).sql
