@@ -19,7 +19,7 @@ AS $$
 		SELECT m[1] FROM regexp_matches($1,
 			'("(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)(?:\s|/\*(?:[^*]|\*+[^*/])*\*+/|--[^\n]*\n)*\.', 'g') AS m
 		UNION ALL
-		SELECT i FROM regexp_matches($1, '''([^'']{1,1000})(?='')', 'g') AS m,
+		SELECT i FROM regexp_matches($1, '''([^'']{1,255})(?='')', 'g') AS m,
 			LATERAL regexp_split_to_table(m[1], ',') AS i
 		UNION ALL
 		SELECT i FROM regexp_matches($1, 'search_path\s*(?:=|\mto\M)\s*([^;'')]+)', 'gi') AS m,
@@ -75,7 +75,7 @@ AS $$
 			AND NOT EXISTS (SELECT FROM named AS n WHERE n.oid = f.oid)
 	)
 	SELECT 15, f.severity, f.tenant, f.other_tenant, meter.object_identity('pg_proc'::regclass, f.oid, 0), f.detail,
-		format('DROP ROUTINE %s', f.oid::regprocedure)
+		format('DROP ROUTINE IF EXISTS %s', f.oid::regprocedure)
 	FROM finding AS f
 $$;
 COMMENT ON FUNCTION meter.audit_body() IS

@@ -99,7 +99,7 @@ AS $$
 	GROUP BY e.extname
 	UNION ALL
 	SELECT 18, NULL, s.tenant, NULL, meter.object_identity('pg_proc'::regclass, p.oid, 0), 'Its text names dblink.',
-		format('DROP ROUTINE %s', p.oid::regprocedure)
+		format('DROP ROUTINE IF EXISTS %s', p.oid::regprocedure)
 	FROM pg_proc AS p
 	JOIN meter.tenant_schema AS s ON s.schema = p.pronamespace
 	WHERE p.prosrc ~* '\mdblink' AND NOT EXISTS (SELECT FROM pg_depend AS d

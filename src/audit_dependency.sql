@@ -27,28 +27,29 @@ AS $$
 			format('ALTER TABLE %s NOT OF', c.oid::regclass)
 		-- a partition key cannot be changed: what it uses is to be nobody's
 		WHEN c.relkind IN ('r', 'p') THEN
-			(SELECT format('ALTER %s %s OWNER TO CURRENT_USER; ALTER %1$s %2$s SET SCHEMA public', o.type, o.identity)
+			(SELECT format('ALTER %s %s OWNER TO CURRENT_USER; ALTER %1$s %2$s SET SCHEMA public', upper(o.type), o.identity)
 				FROM pg_identify_object($4, $5, 0) AS o)
 		WHEN c.relkind = 'S' THEN format('ALTER SEQUENCE %s OWNED BY NONE', c.oid::regclass)
 		WHEN c.relkind IN ('i', 'I') AND k.conname IS NOT NULL THEN
-			format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
+			format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
 		WHEN k.conrelid <> 0 THEN
-			format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
+			format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
 		WHEN k.contypid <> 0 THEN
-			format('ALTER DOMAIN %s DROP CONSTRAINT %I', k.contypid::regtype, k.conname)
+			format('ALTER DOMAIN %s DROP CONSTRAINT IF EXISTS %I', k.contypid::regtype, k.conname)
 		WHEN d.oid IS NOT NULL THEN
 			format('ALTER TABLE %s %s', d.adrelid::regclass, CASE a.attgenerated
 				WHEN '' THEN format('ALTER COLUMN %I DROP DEFAULT', a.attname)
-				WHEN 's' THEN format('ALTER COLUMN %I DROP EXPRESSION', a.attname)
+				WHEN 's' THEN format('ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attname)
 				ELSE format('DROP COLUMN %I', a.attname) END)
 		WHEN w.rulename = '_RETURN' THEN
-			format('DROP %s %s', CASE v.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, v.oid::regclass)
+			format('DROP %s IF EXISTS %s', CASE v.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, v.oid::regclass)
 		WHEN t.typtype = 'd' AND $4 = 'pg_proc'::regclass THEN
 			format('ALTER DOMAIN %s DROP DEFAULT', t.oid::regtype)
 		WHEN f.oid IS NOT NULL THEN
-			(SELECT format('DROP OPERATOR FAMILY %s', o.identity)
+			(SELECT format('DROP OPERATOR FAMILY IF EXISTS %s', o.identity)
 				FROM pg_identify_object('pg_opfamily'::regclass, f.oid, 0) AS o)
-		ELSE (SELECT format('DROP %s %s', o.type, o.identity) FROM pg_identify_object($1, $2, 0) AS o)
+		ELSE (SELECT format('DROP %s IF EXISTS %s', upper(CASE o.type WHEN 'statistics object' THEN 'statistics' ELSE o.type END), o.identity)
+			FROM pg_identify_object($1, $2, 0) AS o)
 	END
 	FROM (VALUES (1)) AS one
 	LEFT JOIN pg_class AS c ON $1 = 'pg_class'::regclass AND c.oid = $2
@@ -120,8 +121,9 @@ AS $$
 		ELSE 8
 	END,
 	e.tenant, e.other_tenant,
-	CASE WHEN d.oid IS NOT NULL OR v.relkind IN ('v', 'm') THEN 'pg_class'::regclass ELSE e.classid END,
-	CASE WHEN v.relkind IN ('v', 'm') THEN v.oid ELSE COALESCE(d.adrelid, e.objid) END,
+	CASE WHEN d.oid IS NOT NULL OR v.oid IS NOT NULL THEN 'pg_class'::regclass
+		WHEN m.family IS NOT NULL THEN 'pg_opfamily'::regclass ELSE e.classid END,
+	COALESCE(v.oid, d.adrelid, m.family, e.objid),
 	CASE WHEN c.relkind IN ('v', 'm') THEN 0 ELSE COALESCE(d.adnum, e.objsubid) END,
 	e.classid, e.objid, e.objsubid, e.refclassid, e.refobjid
 	FROM edge AS e
@@ -134,6 +136,9 @@ AS $$
 	LEFT JOIN pg_policy AS p ON e.classid = 'pg_policy'::regclass AND p.oid = e.objid
 	LEFT JOIN pg_rewrite AS w ON e.classid = 'pg_rewrite'::regclass AND w.oid = e.objid
 	LEFT JOIN pg_class AS v ON v.oid = w.ev_class AND w.rulename = '_RETURN'
+	LEFT JOIN (SELECT 'pg_amop'::regclass, oid, amopfamily FROM pg_amop
+		UNION ALL SELECT 'pg_amproc'::regclass, oid, amprocfamily FROM pg_amproc) AS m(classid, objid, family)
+		ON m.classid = e.classid AND m.objid = e.objid
 	LEFT JOIN pg_class AS r ON e.refclassid = 'pg_class'::regclass AND r.oid = e.refobjid
 	WHERE (e.deptype IN ('n', 'a') OR c.relkind = 'S')
 		-- what a parent table hands down follows the parent
