@@ -21,7 +21,7 @@ SELECT names(t) FROM (VALUES ('SELECT 1'), ('SELECT * FROM Audit_B.secret'), ('S
 	('SELECT * FROM a . b /* why */ . c -- so' || E'\n' || '.d'), ('EXECUTE format(''TABLE %I.secret'', ''audit_b'')'),
 	('EXECUTE ''TABLE audit_b.secret'''), ('EXECUTE ''EXECUTE ''''TABLE audit_b.secret'''''''), ('SET search_path TO audit_b, public'),
 	('SET LOCAL search_path = "audit ""C"; SELECT 1'), ('PERFORM set_config(''search_path'', ''audit_b, public'', true)'),
-	('SET search_path TO ''audit_b'''), ('SELECT audit_b FROM t'), ('SELECT 1.5, .5'), ('SELECT größe.x, x$1.y'), (''), (NULL)) AS v(t);
+	('SET search_path TO ''audit_b'''), ('SELECT audit_b FROM t'), ('SELECT 1 + .5'), ('SELECT größe.x, x$1.y'), ('SELECT GRÖßE.x'), (''), (NULL)) AS v(t);
 
 -- What is found of a leak, and what is left once its remedy was run.  The
 -- twin must be clean: it may depend on its own schema and on the shared one.

@@ -124,6 +124,18 @@ SELECT DISTINCT remedy AS cure FROM meter_isolation_audit() WHERE rule = 19 \gse
 :cure;
 SELECT jobname FROM cron.job WHERE jobname ~ 'twin|mixed|role' ORDER BY 1;
 SELECT count(*) FROM meter_isolation_audit(NULL, 'info') WHERE rule < 20;
+-- whoever may call it, but not see the jobs, is told of the rest
+SELECT FROM cron.schedule('mixed', '0 0 30 2 *', 'DELETE FROM audit_a.t; DELETE FROM audit_b.t');
+CREATE PUBLICATION audit_all FOR ALL TABLES;
+CREATE ROLE regress_audit_admin;
+SELECT meter_grant('regress_audit_admin', 'admin');
+SELECT rule FROM meter_isolation_audit() WHERE rule < 20;
+SET ROLE regress_audit_admin;
+SELECT rule FROM meter_isolation_audit() WHERE rule < 20;
+RESET ROLE;
+DROP OWNED BY regress_audit_admin;
+DROP ROLE regress_audit_admin;
+DROP PUBLICATION audit_all;
 DROP FUNCTION jobs();
 DROP EXTENSION pg_cron;
 -- extensions

@@ -8,16 +8,17 @@
 -- A name before a dot; a string, or an item of a list in one, that is nothing
 -- but a name, as format() and set_config() take it; and what search_path is set
 -- to.  A string is whatever is between two quotes, which finds those within
--- strings as well.
+-- strings as well.  In a name may be all that is not ASCII, in any locale, and
+-- only ASCII is folded, as the parser does it.
 CREATE FUNCTION meter.audit_names(text) RETURNS SETOF text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE ROWS 20
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT DISTINCT CASE WHEN starts_with(n.name, '"') THEN replace(trim(BOTH '"' FROM n.name), '""', '"')
-		ELSE lower(n.name) END
+		ELSE lower(n.name COLLATE "C") END
 	FROM (
 		SELECT m[1] FROM regexp_matches($1,
-			'("(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)(?:\s|/\*(?:[^*]|\*+[^*/])*\*+/|--[^\n]*\n)*\.', 'g') AS m
+			'("(?:[^"]|"")+"|[^\x01-\x23\x25-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]+)(?:\s|/\*(?:[^*]|\*+[^*/])*\*+/|--[^\n]*\n)*\.', 'g') AS m
 		UNION ALL
 		SELECT i FROM regexp_matches($1, '''([^'']{1,255})(?='')', 'g') AS m,
 			LATERAL regexp_split_to_table(m[1], ',') AS i

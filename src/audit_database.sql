@@ -108,13 +108,19 @@ $$;
 COMMENT ON FUNCTION meter.audit_foreign() IS
 'Rule 18 of the audit: foreign tables of another tenant''s schema, servers that lead back into this database, user mappings for everybody, and dblink';
 
--- pg_cron need not be there.
+-- pg_cron need not be there, nor open to the caller.
 CREATE FUNCTION meter.audit_job() RETURNS SETOF meter.isolation_finding
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
+	IF NOT EXISTS (
+			SELECT FROM pg_extension AS e
+			JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+				AND d.classid = 'pg_class'::regclass
+			JOIN pg_class AS c ON c.oid = d.objid AND c.relname = 'job'
+			JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'cron'
+			WHERE e.extname = 'pg_cron' AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')) THEN
 		RETURN;
 	END IF;
 	RETURN QUERY EXECUTE $query$

@@ -30,8 +30,6 @@ AS $$
 			(SELECT format('ALTER %s %s OWNER TO CURRENT_USER; ALTER %1$s %2$s SET SCHEMA public', upper(o.type), o.identity)
 				FROM pg_identify_object($4, $5, 0) AS o)
 		WHEN c.relkind = 'S' THEN format('ALTER SEQUENCE %s OWNED BY NONE', c.oid::regclass)
-		WHEN c.relkind IN ('i', 'I') AND k.conname IS NOT NULL THEN
-			format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
 		WHEN k.conrelid <> 0 THEN
 			format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
 		WHEN k.contypid <> 0 THEN
@@ -54,8 +52,8 @@ AS $$
 	FROM (VALUES (1)) AS one
 	LEFT JOIN pg_class AS c ON $1 = 'pg_class'::regclass AND c.oid = $2
 	LEFT JOIN pg_attrdef AS d ON $1 = 'pg_attrdef'::regclass AND d.oid = $2
-	LEFT JOIN pg_attribute AS a ON (a.attrelid = c.oid AND a.attnum = $3 AND $3 > 0)
-		OR (a.attrelid = d.adrelid AND a.attnum = d.adnum)
+	LEFT JOIN pg_attribute AS a ON a.attrelid = COALESCE(d.adrelid, c.oid) AND a.attnum = COALESCE(d.adnum, $3)
+		AND a.attnum > 0
 	LEFT JOIN pg_type AS y ON y.oid = a.atttypid
 	LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'
 	-- a domain becomes what it is made of, unless that is also foreign
@@ -65,8 +63,10 @@ AS $$
 				WHERE u.oid = b.typbasetype AND u.typnamespace = 'pg_catalog'::regnamespace)
 				THEN format_type(b.typbasetype, b.typtypmod) ELSE 'text' END
 			|| CASE WHEN e.oid IS NOT NULL THEN '[]' ELSE '' END) AS n(type)
-	LEFT JOIN pg_constraint AS k ON ($1 = 'pg_constraint'::regclass AND k.oid = $2)
-		OR (c.relkind IN ('i', 'I') AND k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
+	-- an index may be that of a constraint, which pg_depend finds fastest
+	LEFT JOIN pg_depend AS i ON i.classid = $1 AND i.objid = $2 AND i.objsubid = 0 AND c.relkind IN ('i', 'I')
+		AND i.refclassid = 'pg_constraint'::regclass AND i.deptype = 'i'
+	LEFT JOIN pg_constraint AS k ON k.oid = CASE WHEN $1 = 'pg_constraint'::regclass THEN $2 ELSE i.refobjid END
 	LEFT JOIN pg_rewrite AS w ON $1 = 'pg_rewrite'::regclass AND w.oid = $2
 	LEFT JOIN pg_class AS v ON v.oid = w.ev_class
 	LEFT JOIN pg_type AS t ON $1 = 'pg_type'::regclass AND t.oid = $2
