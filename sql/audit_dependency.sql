@@ -171,7 +171,8 @@ SELECT * FROM leak($$ CREATE POLICY spy ON audit_a.secret WITH CHECK ("audit B".
 
 -- 11: types.  Columns keep what is in them.
 SELECT * FROM leak(
-	$$ CREATE TABLE audit_a.t (id integer, m "audit B".mood DEFAULT 'bad', ms "audit B".mood[], p "audit B".price, r "audit B".pair);
+	$$ CREATE TABLE audit_a.t (id integer, m "audit B".mood DEFAULT 'bad', ms "audit B".mood[], p "audit B".price, r "audit B".pair,
+		g "audit B".price GENERATED ALWAYS AS (id) STORED);
 	   INSERT INTO audit_a.t VALUES (1, 'good', '{good,bad}', 1.5, '(1,2)') $$,
 	$$ CREATE TABLE audit_a.twin_t (m audit_a.mood DEFAULT 'bad', ms audit_a.mood[], p audit_shared.price, r audit_a.pair) $$);
 SELECT * FROM audit_a.t;

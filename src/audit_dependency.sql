@@ -18,7 +18,7 @@ AS $$
 				c.oid::regclass, CASE c.relkind WHEN 'c' THEN 'ATTRIBUTE' ELSE 'COLUMN' END, a.attname,
 				CASE WHEN $4 = 'pg_collation'::regclass
 						THEN format('%s COLLATE pg_catalog."default"', format_type(a.atttypid, a.atttypmod))
-					WHEN c.relkind IN ('r', 'p') THEN format('%s USING %I::text::%1$s', n.type, a.attname)
+					WHEN c.relkind IN ('r', 'p') AND a.attgenerated = '' THEN format('%s USING %I::text::%1$s', n.type, a.attname)
 					ELSE n.type END)
 		WHEN c.relkind IN ('r', 'p', 'f') AND $4 = 'pg_class'::regclass THEN
 			format(CASE WHEN c.relispartition THEN 'ALTER TABLE %s DETACH PARTITION %s'
