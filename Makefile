@@ -165,6 +165,10 @@ SQL_PARTS = \
 	src/provision.sql \
 	src/violation.sql \
 	src/audit.sql \
+	src/audit_dependency.sql \
+	src/audit_body.sql \
+	src/audit_database.sql \
+	src/audit_entry.sql \
 	src/row_security.sql \
 	src/grant.sql
 
@@ -185,7 +189,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
-	cost export maintain schedule stats grant privileges
+	cost export maintain schedule stats audit_dependency audit_body audit_database grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make
