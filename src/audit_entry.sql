@@ -57,6 +57,8 @@ AS $$
 		UNION ALL SELECT * FROM meter.audit_dependency()
 		UNION ALL SELECT * FROM meter.audit_body()
 		UNION ALL SELECT * FROM meter.audit_database()
+		UNION ALL SELECT * FROM meter.audit_privilege()
+		UNION ALL SELECT * FROM meter.audit_code()
 	) AS f
 	JOIN meter.isolation_rule AS r ON r.rule = f.rule
 	CROSS JOIN LATERAL (SELECT COALESCE(f.severity, r.severity)) AS s(severity)
