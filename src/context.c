@@ -48,6 +48,7 @@
 typedef struct ContextExtra
 {
 	bool		sticky;
+	bool		local;
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
 	char		search_path[2 * NAMEDATALEN * 3 + 32];
 } ContextExtra;
@@ -435,6 +436,7 @@ meter_set_tenant(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	extra.sticky = token != NULL;
+	extra.local = local;
 	read_tenant(PG_GETARG_TEXT_PP(0),
 				get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid)),
 				&extra);
@@ -490,7 +492,8 @@ context_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 		return;
 	if (is_sticky())
 		(void) set_config_option("search_path", context_extra->search_path,
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET,
+								 PGC_USERSET, PGC_S_SESSION,
+								 context_extra->local ? GUC_ACTION_LOCAL : GUC_ACTION_SET,
 								 true, 0, false);
 	else
 	{
