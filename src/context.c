@@ -373,9 +373,10 @@ read_tenant(text *tenant, const char *own_schema, ContextExtra *extra)
 	static SPIPlanPtr plan = NULL;
 	OwnerScope	scope;
 	Datum		args[2];
-	char	   *schema;
+	char	   *schema = NULL;
 	bool		isnull;
-	bool		own;
+	bool		found;
+	bool		own = false;
 
 	owner_begin(&scope);
 	owner_plan(&plan, TENANT_QUERY, 2, TEXTOID, OIDOID);
@@ -384,14 +385,15 @@ read_tenant(text *tenant, const char *own_schema, ContextExtra *extra)
 	if (SPI_execute_snapshot(plan, args, NULL, GetLatestSnapshot(), InvalidSnapshot,
 							 true, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read meter.tenant");
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("tenant \"%s\" does not exist", text_to_cstring(tenant)),
-				 errhint("meter_create_tenant() makes one.")));
-	schema = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	own = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-									 2, &isnull));
+	found = SPI_processed > 0;
+	if (found)
+	{
+		schema = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		own = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+										 2, &isnull));
+	}
+
+	/* the same for no tenant, so that nobody finds out what tenants there are */
 	if (know_user() && known_bound && !own)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -399,6 +401,11 @@ read_tenant(text *tenant, const char *own_schema, ContextExtra *extra)
 						GetUserNameFromId(GetOuterUserId(), false),
 						text_to_cstring(tenant)),
 				 errdetail("It belongs to the role of another tenant.")));
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("tenant \"%s\" does not exist", text_to_cstring(tenant)),
+				 errhint("meter_create_tenant() makes one.")));
 	snprintf(extra->search_path, sizeof(extra->search_path), "%s%s%s%s%s",
 			 schema != NULL ? quote_identifier(schema) : "",
 			 schema != NULL ? ", " : "", "public",

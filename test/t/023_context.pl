@@ -192,6 +192,18 @@ is(in_session($fourth, q{SELECT pg_backend_pid(), meter_current_tenant()}), ($pi
 	'or end it');
 close_session($fourth);
 
+# --- who belongs to a tenant ------------------------------------------------------
+
+ask(q{CREATE ROLE r1; UPDATE meter.tenant SET role_name = 'r1' WHERE tenant = 't1'; GRANT r1 TO app});
+my $bound = client('session');
+is(in_session($bound, 'SELECT meter_current_tenant()'), "t1\n", 'its context is implied');
+for my $tenant ('t2', 'nobody')
+{
+	like(in_session($bound, "SELECT meter_set_tenant('$tenant')"), qr/role "app" may not work for tenant "$tenant"/,
+		"and is told the same of another tenant and of none: $tenant");
+}
+close_session($bound);
+
 # What was tracked inside of these transactions stays where they rolled back.
 wait_for_flush();
 is(ask('SELECT count(*), count(DISTINCT tenant) FROM meter.event'), 3 * $rounds . '|4',
