@@ -48,6 +48,7 @@
 typedef struct ContextExtra
 {
 	bool		sticky;
+	bool		local;
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
 	char		search_path[2 * NAMEDATALEN * 3 + 32];
 } ContextExtra;
@@ -372,9 +373,10 @@ read_tenant(text *tenant, const char *own_schema, ContextExtra *extra)
 	static SPIPlanPtr plan = NULL;
 	OwnerScope	scope;
 	Datum		args[2];
-	char	   *schema;
+	char	   *schema = NULL;
 	bool		isnull;
-	bool		own;
+	bool		found;
+	bool		own = false;
 
 	owner_begin(&scope);
 	owner_plan(&plan, TENANT_QUERY, 2, TEXTOID, OIDOID);
@@ -383,14 +385,15 @@ read_tenant(text *tenant, const char *own_schema, ContextExtra *extra)
 	if (SPI_execute_snapshot(plan, args, NULL, GetLatestSnapshot(), InvalidSnapshot,
 							 true, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read meter.tenant");
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("tenant \"%s\" does not exist", text_to_cstring(tenant)),
-				 errhint("meter_create_tenant() makes one.")));
-	schema = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	own = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-									 2, &isnull));
+	found = SPI_processed > 0;
+	if (found)
+	{
+		schema = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		own = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+										 2, &isnull));
+	}
+
+	/* the same for no tenant, so that nobody finds out what tenants there are */
 	if (know_user() && known_bound && !own)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -398,6 +401,11 @@ read_tenant(text *tenant, const char *own_schema, ContextExtra *extra)
 						GetUserNameFromId(GetOuterUserId(), false),
 						text_to_cstring(tenant)),
 				 errdetail("It belongs to the role of another tenant.")));
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("tenant \"%s\" does not exist", text_to_cstring(tenant)),
+				 errhint("meter_create_tenant() makes one.")));
 	snprintf(extra->search_path, sizeof(extra->search_path), "%s%s%s%s%s",
 			 schema != NULL ? quote_identifier(schema) : "",
 			 schema != NULL ? ", " : "", "public",
@@ -435,6 +443,7 @@ meter_set_tenant(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	extra.sticky = token != NULL;
+	extra.local = local;
 	read_tenant(PG_GETARG_TEXT_PP(0),
 				get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid)),
 				&extra);
@@ -490,7 +499,8 @@ context_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 		return;
 	if (is_sticky())
 		(void) set_config_option("search_path", context_extra->search_path,
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET,
+								 PGC_USERSET, PGC_S_SESSION,
+								 context_extra->local ? GUC_ACTION_LOCAL : GUC_ACTION_SET,
 								 true, 0, false);
 	else
 	{

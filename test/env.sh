@@ -10,6 +10,7 @@
 #
 #	install_packages demo|test	install what is missing for these
 #	install_missing PACKAGE...	install those that are missing
+#	download_package PACKAGE DIRECTORY	get it without installing it
 #	choose_server				set PG_CONFIG, bindir, pgxs_src
 #	choose_user					set run_user: who runs servers
 #	build_and_install			make, make install
@@ -288,6 +289,14 @@ install_missing()
 			{ tail -n 30 "$install_log" >&2; die "apt-get failed"; }
 	fi
 	allow_main_cluster
+}
+
+# download_package PACKAGE DIRECTORY: it and what it needs that is missing, as
+# *.deb files
+download_package()
+{
+	apt_get install --no-install-recommends --no-upgrade --download-only \
+		-o Dir::Cache::archives="$2" "$1"
 }
 
 # --- the server to build for ------------------------------------------------
