@@ -103,6 +103,40 @@ SELECT f."x_Line", n.key FROM meter.focus AS f CROSS JOIN LATERAL jsonb_each(to_
 WHERE n.value = 'null' AND n.key IN ('BilledCost', 'BillingAccountId', 'BillingAccountName', 'BillingCurrency', 'BillingPeriodEnd', 'BillingPeriodStart',
 	'ChargeCategory', 'ChargeDescription', 'ChargePeriodEnd', 'ChargePeriodStart', 'ContractedCost', 'EffectiveCost', 'InvoiceIssuerName',
 	'ListCost', 'ProviderName', 'PublisherName', 'ServiceCategory', 'ServiceName');
+-- What else version 1.1 says must (not) be null, by ChargeCategory and ChargeClass, and which values
+-- go together; bolt's draft has a correction of each kind of line, and a filter with a list, too.
+BEGIN;
+INSERT INTO meter.bill_line (tenant, month, revision, line, kind, price, price_id, metric, dims, from_at, to_at, for_month,
+	quantity, billed_quantity, unit, amount_exact, amount, details) VALUES
+	('bolt', '2026-03-01', 1, 2, 'delta', 'pro', NULL, NULL, NULL, '2026-02-01', '2026-03-01', '2026-02-01', NULL, NULL, NULL, 1, 1, '{"of": "base"}'),
+	('bolt', '2026-03-01', 1, 3, 'delta', 'WELCOME', NULL, NULL, NULL, '2026-02-01', '2026-03-01', '2026-02-01', NULL, NULL, NULL, -1, -1, '{"of": "coupon"}'),
+	('bolt', '2026-03-01', 1, 4, 'delta', NULL, NULL, NULL, NULL, '2026-02-01', '2026-03-01', '2026-02-01', NULL, NULL, NULL, 1, 1, '{"of": "minimum"}'),
+	('bolt', '2026-03-01', 1, 5, 'usage', 'gpt', '00000000-0000-0000-0000-00000000000a', 'tokens', '{"region": ["eu", "us"], "tier": 1}', '2026-03-01', '2026-04-01', '2026-03-01',
+		7, 7, NULL, 7, 7, '{}');
+SELECT f."BillingAccountId", f."x_Line", r.broken FROM meter.focus AS f
+CROSS JOIN LATERAL (SELECT f."ChargeClass" IS NULL AND f."ChargeCategory" IN ('Usage', 'Purchase') AS priced,
+	f."ChargeCategory" = 'Tax' AS tax, f."ChargeCategory" = 'Usage' AS used) AS c
+CROSS JOIN LATERAL (VALUES
+	('ChargeCategory', f."ChargeCategory" IN ('Usage', 'Purchase', 'Tax', 'Credit', 'Adjustment')),
+	('ChargeClass', f."ChargeClass" IS NULL OR f."ChargeClass" = 'Correction'),
+	('ChargeFrequency', f."ChargeFrequency" IN ('One-Time', 'Recurring', 'Usage-Based')
+		AND NOT (f."ChargeCategory" = 'Purchase' AND f."ChargeFrequency" = 'Usage-Based')),
+	('PricingCategory', (f."PricingCategory" IS NOT NULL OR NOT c.priced) AND (f."PricingCategory" IS NULL OR NOT c.tax)),
+	('PricingQuantity', (f."PricingQuantity" IS NOT NULL OR NOT c.priced) AND (f."PricingQuantity" IS NULL OR NOT c.tax)
+		AND (f."PricingQuantity" >= 0 OR f."ChargeClass" = 'Correction') IS NOT FALSE),
+	('PricingUnit', (f."PricingUnit" IS NOT NULL OR NOT c.priced) AND (f."PricingUnit" IS NULL OR NOT c.tax)),
+	('SkuId', (f."SkuId" IS NOT NULL OR NOT c.priced) AND (f."SkuId" IS NULL OR NOT c.tax)),
+	('SkuPriceId', (f."SkuPriceId" IS NOT NULL OR NOT c.priced) AND (f."SkuPriceId" IS NULL OR NOT c.tax)),
+	('SkuMeter', (f."SkuMeter" IS NULL) = (f."SkuId" IS NULL)),
+	('ConsumedQuantity', (f."ConsumedQuantity" IS NOT NULL OR NOT (c.priced AND c.used)) AND (f."ConsumedQuantity" IS NULL OR c.used)),
+	('ConsumedUnit', (f."ConsumedUnit" IS NOT NULL OR NOT (c.priced AND c.used)) AND (f."ConsumedUnit" IS NULL OR c.used)),
+	('RegionName', (f."RegionName" IS NULL) = (f."RegionId" IS NULL)),
+	('Tags', NOT EXISTS (SELECT FROM jsonb_each(f."Tags") AS t WHERE jsonb_typeof(t.value) IN ('array', 'object')))
+) AS r (broken, holds)
+WHERE r.holds IS NOT TRUE ORDER BY 1, 2, 3;
+SELECT "x_Line", "ChargeCategory", "ChargeClass", "ChargeFrequency", "SkuId", "SkuMeter", "SkuPriceId", "RegionId", "Tags"
+FROM meter.focus WHERE "BillingAccountId" = 'bolt' AND "x_Month" = '2026-03-01' ORDER BY 1;
+ROLLBACK;
 SELECT sum("BilledCost") FROM meter.focus WHERE "BillingAccountId" = 'acme';
 SELECT DISTINCT "ProviderName" = current_database(), "PublisherName" = current_database(), "InvoiceIssuerName" = current_database() FROM meter.focus;
 INSERT INTO meter.focus_provider (provider_name, invoice_issuer_name) VALUES ('Example Cloud', 'Example Billing');

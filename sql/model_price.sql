@@ -108,6 +108,15 @@ SELECT left(model, 4) || '..', octet_length(model), action, reason FROM meter_im
 	'long', jsonb_build_object('litellm_provider', repeat('p', 65), 'input_cost_per_token', 1)), '2024-04-01');
 SELECT count(*) FROM meter_import_model_prices('{}', '2024-04-01');
 
+-- two keys for the same number of tokens: that which is first in order of bytes, 128000 before 128k
+BEGIN;
+SELECT action FROM meter_import_model_prices($${
+	"twice": {"litellm_provider": "p", "input_cost_per_token": 1, "input_cost_per_token_above_0_tokens": 5,
+		"input_cost_per_token_above_128k_tokens": 3, "input_cost_per_token_above_128000_tokens": 2}
+}$$, '2024-04-01');
+SELECT above_tokens, input_price FROM meter.model_price WHERE model = 'twice' ORDER BY above_tokens;
+ROLLBACK;
+
 -- all in one currency
 \set VERBOSITY terse
 SELECT action FROM meter_import_model_prices('{"m": {"litellm_provider": "p", "input_cost_per_token": 1}}', '2024-04-01', 'EUR');

@@ -100,7 +100,8 @@ typedef struct Export
 	"f.\"ConsumedUnit\", f.\"ContractedCost\", f.\"EffectiveCost\", f.\"InvoiceId\", " \
 	"f.\"InvoiceIssuerName\", f.\"ListCost\", f.\"PricingCategory\", f.\"PricingQuantity\", " \
 	"f.\"PricingUnit\", f.\"ProviderName\", f.\"PublisherName\", f.\"RegionId\", " \
-	"f.\"ServiceCategory\", f.\"ServiceName\", f.\"SkuId\", f.\"SkuPriceId\", f.\"Tags\", " \
+	"f.\"RegionName\", f.\"ServiceCategory\", f.\"ServiceName\", f.\"SkuId\", " \
+	"f.\"SkuMeter\", f.\"SkuPriceId\", f.\"Tags\", " \
 	"f.\"x_BillStatus\", f.\"x_Kind\", f.\"x_Line\", f.\"x_Metric\", " DAY("f.\"x_Month\"") " AS \"x_Month\" " \
 	"FROM meter.focus AS f WHERE " IN_DAYS("f.\"x_Month\"") " " \
 	"ORDER BY f.\"x_Month\", f.\"BillingAccountId\", f.\"x_Line\""

@@ -80,12 +80,14 @@ SELECT
 	END AS "PricingUnit",
 	COALESCE(p.provider_name, current_database()::text) AS "ProviderName",
 	COALESCE(p.publisher_name, p.provider_name, current_database()::text) AS "PublisherName",
-	l.dims ->> 'region' AS "RegionId",
+	g.region AS "RegionId",
+	g.region AS "RegionName",
 	COALESCE(s.service_category, 'Other') AS "ServiceCategory",
 	COALESCE(s.service_name, l.metric, p.provider_name, current_database()::text) AS "ServiceName",
-	l.price AS "SkuId",
-	l.price_id::text AS "SkuPriceId",
-	COALESCE(l.dims, '{}') AS "Tags",
+	u.sku AS "SkuId",
+	CASE WHEN u.sku IS NOT NULL THEN COALESCE(l.metric, 'plan') END AS "SkuMeter",
+	CASE WHEN u.sku IS NOT NULL THEN COALESCE(l.price_id::text, u.sku) END AS "SkuPriceId",
+	g.tags AS "Tags",
 	b.status AS "x_BillStatus",
 	l.kind AS "x_Kind",
 	l.line AS "x_Line",
@@ -96,13 +98,25 @@ JOIN meter.bill AS b ON b.tenant = l.tenant AND b.month = l.month AND b.revision
 JOIN (VALUES
 	('base', 'Purchase', 'Recurring'),
 	('usage', 'Usage', 'Usage-Based'),
-	('delta', 'Usage', 'Usage-Based'),
 	('minimum', 'Adjustment', 'One-Time'),
 	('maximum', 'Adjustment', 'One-Time'),
 	('coupon', 'Credit', 'One-Time'),
 	('credit', 'Credit', 'One-Time'),
 	('tax', 'Tax', 'One-Time')
-) AS k (kind, category, frequency) ON k.kind = l.kind
+) AS k (kind, category, frequency)
+	-- a correction is of the category of what it corrects
+	ON k.kind = CASE WHEN l.kind = 'delta' THEN COALESCE(l.details ->> 'of', 'usage') ELSE l.kind END
+-- only what is used or bought has a place in a price list
+CROSS JOIN LATERAL (
+	SELECT CASE WHEN k.category = ANY (ARRAY['Usage', 'Purchase']) THEN l.price END AS sku
+) AS u
+-- a tag has one value: what a price takes several of is none
+CROSS JOIN LATERAL (
+	SELECT COALESCE(jsonb_object_agg(d.key, d.value), '{}') AS tags,
+		min(d.value #>> '{}') FILTER (WHERE d.key = 'region') AS region
+	FROM jsonb_each(l.dims) AS d
+	WHERE jsonb_typeof(d.value) <> ALL (ARRAY['array', 'object'])
+) AS g
 LEFT JOIN meter.metric AS m ON m.metric = l.metric
 LEFT JOIN meter.focus_service AS s ON s.metric = l.metric
 LEFT JOIN meter.focus_provider AS p ON true

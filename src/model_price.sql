@@ -183,15 +183,16 @@ AS $$
 		WHERE n.reason IS NULL AND NOT EXISTS (SELECT FROM fault AS f WHERE f.model = n.model)
 	),
 	tier AS (
-		-- above a number of tokens, each price is that of the highest number it is named for
+		-- above a number of tokens, each price is that of the highest number it is named for;
+		-- of two keys with the same number, such as 128000 and 128k, that of the first in order of bytes
 		SELECT s.model, t.above_tokens,
-			(array_agg(k.value ORDER BY k.above_tokens DESC)
+			(array_agg(k.value ORDER BY k.above_tokens DESC, k.key COLLATE "C")
 				FILTER (WHERE k.kind = 'input_cost_per_token'))[1]::numeric AS input_price,
-			(array_agg(k.value ORDER BY k.above_tokens DESC)
+			(array_agg(k.value ORDER BY k.above_tokens DESC, k.key COLLATE "C")
 				FILTER (WHERE k.kind = 'output_cost_per_token'))[1]::numeric AS output_price,
-			(array_agg(k.value ORDER BY k.above_tokens DESC)
+			(array_agg(k.value ORDER BY k.above_tokens DESC, k.key COLLATE "C")
 				FILTER (WHERE k.kind = 'cache_read_input_token_cost'))[1]::numeric AS cached_price,
-			(array_agg(k.value ORDER BY k.above_tokens DESC)
+			(array_agg(k.value ORDER BY k.above_tokens DESC, k.key COLLATE "C")
 				FILTER (WHERE k.kind = 'cache_creation_input_token_cost'))[1]::numeric AS cache_creation_price
 		FROM sound AS s
 		JOIN (SELECT DISTINCT k.model, k.above_tokens FROM keyed AS k) AS t ON t.model = s.model
