@@ -74,12 +74,14 @@ serve_guarded()
 	serve
 }
 
-# pair KIND COLUMN ROUND: without and with, one after the other
+# pair KIND COLUMN ROUND: without and with, one after the other.  Who comes second
+# finds the tables as the first has left them, so they take turns in that, too.
 pair()
 {
-	local way options
+	local way options order="bare guarded"
 
-	for way in bare guarded; do
+	[ $(($3 % 2)) -eq 0 ] || order="guarded bare"
+	for way in $order; do
 		"serve_$way"
 		options="-c role=bench_application"
 		[ "$way" = bare ] ||

@@ -132,3 +132,38 @@ SELECT appended FROM meter_flush();
 SELECT meter_rollup();
 SELECT kind, price, for_month, billed_quantity, amount
 FROM meter_bill('shop', '2026-10-01') WHERE kind = 'delta' ORDER BY line;
+
+-- --- each tenant in its own schema ---------------------------------------------
+
+-- Schemas tenant_blog, tenant_shop and tenant_bank, with a role for each. (Roles
+-- are the whole server's: drop them with meter_drop_tenant('blog', 'drop').)
+SELECT meter_create_tenant(tenant) FROM meter.tenant ORDER BY tenant;
+
+CREATE TABLE tenant_shop.site (site text PRIMARY KEY);
+INSERT INTO tenant_shop.site VALUES ('shop.example'), ('blog.shop.example');
+CREATE TABLE tenant_bank.site (site text PRIMARY KEY);
+INSERT INTO tenant_bank.site VALUES ('bank.example');
+
+-- In postgresql.conf, for all sessions:
+SET meter.isolation = enforce;
+
+-- What the middleware does for each request, in the place of SET search_path.
+BEGIN;
+SELECT meter_set_tenant('shop', local => true);
+SELECT count(*) AS sites FROM site;
+COMMIT;
+
+-- A query with a wrong schema does not get through, and is recorded.
+DO $$
+BEGIN
+	PERFORM meter_set_tenant('shop', local => true);
+	PERFORM site FROM tenant_bank.site;
+EXCEPTION WHEN insufficient_privilege THEN
+	RAISE NOTICE '%', SQLERRM;
+END
+$$;
+SELECT appended FROM meter_flush();
+SELECT tenant, foreign_tenant, object, command, refused FROM meter.isolation_violation;
+
+-- Nothing in the catalogs leads from one tenant to another.
+SELECT count(*) AS leaks FROM meter_isolation_audit();

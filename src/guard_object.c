@@ -31,6 +31,7 @@
 
 #include "compat.h"
 #include "guard.h"
+#include "schema.h"
 
 static object_access_hook_type next_access = NULL;
 
@@ -208,7 +209,9 @@ guard_access(ObjectAccessType access, Oid class, Oid objid, int subid, void *arg
 	switch (access)
 	{
 		case OAT_FUNCTION_EXECUTE:
-			if (objid < FirstNormalObjectId)
+			/* most are nobody's, and that is soon known */
+			if (objid < FirstNormalObjectId ||
+				!guard_is_foreign(schema_tenant(get_func_namespace(objid))))
 				break;
 			ObjectAddressSet(object, ProcedureRelationId, objid);
 			guard_object(&object, "EXECUTE");

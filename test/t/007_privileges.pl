@@ -153,7 +153,7 @@ like(ask($_, 'admin'), qr/42501: (permission denied|must be owner)/, "admin is r
   'DROP TABLE meter.event';
 ask(q{SELECT meter_grant('nobody', 'app')}, 'admin');
 like(ask(q{SELECT meter_track('acme')}, 'nobody'), qr/42501: permission denied/, 'admin cannot hand on his privileges');
-like(ask(q{SELECT meter_grant('app', 'everything')}), qr/22023: unknown set of privileges/, 'there are three sets of privileges');
+like(ask(q{SELECT meter_grant('app', 'everything')}), qr/22023: unknown set of privileges/, 'there are four sets of privileges');
 like(ask(q{SELECT meter_grant('no such role', 'app')}), qr/42704: role "no such role" does not exist/, 'only roles can be given any');
 
 # The trap.  In schema evil is a function for every one of pg_catalog's that
@@ -268,6 +268,18 @@ for my $path ('evil, pg_catalog', 'evil, pg_temp, pg_catalog, public', 'pg_temp,
 	  'meter.top_users', 'meter.gauge_hourly', 'meter.gauge_level', 'public.meter_maintain()',
 	  q{meter.billing_usage('2026-03-01')}, q{meter.billing_usage_missing('2026-03-01')}, 'meter.usage_late';
 	ask($prepare . q{SELECT public.meter_grant('app', 'app')});
+
+	# tenants: made, worked for, audited, dropped
+	unlike(ask($prepare . $_), qr/ERROR/, "search_path $path: $_")
+	  for q{SELECT public.meter_create_tenant('trap')},
+	  q{SET meter.isolation = enforce; SELECT public.meter_set_tenant('trap'); SELECT public.meter_current_tenant();
+		SELECT meter.visible_tenants(); SELECT count(*) FROM meter.usage_daily;
+		SELECT public.meter_set_tenant(NULL)},
+	  q{SELECT * FROM public.meter_adopt_tenants('nothing_%')}, 'SELECT * FROM public.meter_isolation_audit()',
+	  'SELECT * FROM meter.isolation_rule', 'SELECT * FROM meter.tenant_schema', 'SELECT * FROM meter.isolation_summary',
+	  q{SELECT public.meter_drop_tenant('trap', 'drop'); DELETE FROM meter.tenant},
+	  q{SELECT public.meter_create_tenants(ARRAY['trap']); SELECT public.meter_drop_tenant('trap', 'archive');
+		DELETE FROM meter.tenant; DROP OWNED BY tenant_trap; DROP ROLE tenant_trap};
 }
 is(ask($caught), '', 'nothing of the trap was ever executed');
 is(ask(q{SELECT sum(events), sum(quantity) FROM meter.usage_hourly WHERE tenant = 'victim'}),

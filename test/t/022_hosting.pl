@@ -17,8 +17,10 @@ ask('CREATE EXTENSION meter CASCADE');
 my ($status, $stdout, $stderr) = $node->psql('postgres', undef,
 	on_error_stop => 1, extra_params => [ '-f', $example ]);
 is($status, 0, 'the example runs');
-like($stderr, qr/\Apsql:[^\n]*: NOTICE:  closing 2026-09: 3 tenants, 3 bills\Z/,
-	'and says nothing but which month it closes');
+is_deeply([ map { s/^psql:\S+ //r } split /\n/, $stderr ],
+	[ 'NOTICE:  closing 2026-09: 3 tenants, 3 bills',
+		'NOTICE:  access to table tenant_bank.site is not allowed in the context of tenant "shop"' ],
+	'and says nothing but which month it closes, and what the guard refuses');
 
 is(ask('SELECT tenant, status, currency, total FROM meter.bill ORDER BY total'),
 	"blog|final|USD|0.28\nshop|final|USD|83.64\nbank|final|USD|704.99", 'the totals are those of the comments');
@@ -66,5 +68,14 @@ is( ask(q{SELECT sum((x).amount) = (SELECT amount FROM meter.bill_line WHERE ten
 			AND month = '2026-09-01')
 		FROM (SELECT meter_explain_charge('per_unit', '{"unit_amount": "0.001"}', 37500) AS x) AS e}),
 	't', 'a line is explained by meter_explain_charge()');
+
+# Each tenant in its own schema
+
+is(ask('SELECT string_agg(schema_name, $$ $$ ORDER BY tenant) FROM meter.tenant'),
+	'tenant_bank tenant_blog tenant_shop', 'each tenant has a schema');
+is(ask('SELECT tenant, foreign_tenant, object, command, refused FROM meter.isolation_violation'),
+	'shop|bank|tenant_bank.site|SELECT|t', 'a query with a wrong schema was refused and recorded');
+is(ask('SELECT count(*) FROM meter_isolation_audit()'), '0', 'the audit finds nothing');
+is(ask('SET ROLE tenant_shop; SELECT DISTINCT tenant FROM meter.bill_line'), 'shop', 'a tenant sees its own bill');
 $node->stop;
 done_testing();
