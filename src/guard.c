@@ -9,7 +9,7 @@
  * guard_utility.c that of other statements, and guard_object.c that of what
  * these make, alter and drop.
  *
- * Objects of the server itself (below FirstNormalObjectId) are nobody's.
+ * Objects of the server itself (below FirstUnpinnedObjectId) are nobody's.
  */
 #include "postgres.h"
 
@@ -227,10 +227,10 @@ guard_relation(Oid relid, const char *command)
 	const char *owner;
 	ObjectAddress object;
 
-	if (relid < FirstNormalObjectId)
+	if (relid < FirstUnpinnedObjectId)
 		return;
 	schema = get_rel_namespace(relid);
-	if (schema < FirstNormalObjectId)
+	if (schema < FirstUnpinnedObjectId)
 		return;
 	owner = schema_tenant(schema);
 	if (owner == NULL && unlikely(isTempNamespace(schema)))
@@ -275,7 +275,7 @@ guard_object(const ObjectAddress *object, const char *command)
 	Oid			schema;
 	const char *owner;
 
-	if (object->objectId < FirstNormalObjectId)
+	if (object->objectId < FirstUnpinnedObjectId)
 		return;
 	if (object->classId == RelationRelationId)
 	{
@@ -377,7 +377,7 @@ guard_partitions(Oid relid, const char *command)
 	Oid		   *elsewhere;
 	int			n;
 
-	if (relid < FirstNormalObjectId || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+	if (relid < FirstUnpinnedObjectId || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
 		return;
 	entry = find_partitions(relid);
 	n = entry->n;

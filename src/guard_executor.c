@@ -73,7 +73,7 @@ look_at_inbox(Oid relid, const char *command)
 	Oid			user;
 	int			sec_context;
 
-	if (relid == other || relid < FirstNormalObjectId || context_tenant() == NULL)
+	if (relid == other || relid < FirstUnpinnedObjectId || context_tenant() == NULL)
 		return;
 	if (relid != get_relname_relid("inbox", get_namespace_oid("meter", true)))
 	{

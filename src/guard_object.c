@@ -83,7 +83,7 @@ guard_touched_end(GuardTouched *outer)
 static void
 touch(Oid class, Oid object, int subid, bool made)
 {
-	if (touched == NULL || object < FirstNormalObjectId)
+	if (touched == NULL || object < FirstUnpinnedObjectId)
 		return;
 
 	/* a statement comes to the same object again and again */
@@ -131,7 +131,7 @@ look_at_references(const ObjectAddress *object, const char *command)
 	{
 		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
 
-		if (row->refobjid < FirstNormalObjectId)
+		if (row->refobjid < FirstUnpinnedObjectId)
 			continue;
 		if (n == room)
 		{
@@ -210,7 +210,7 @@ guard_access(ObjectAccessType access, Oid class, Oid objid, int subid, void *arg
 	{
 		case OAT_FUNCTION_EXECUTE:
 			/* most are nobody's, and that is soon known */
-			if (objid < FirstNormalObjectId ||
+			if (objid < FirstUnpinnedObjectId ||
 				!guard_is_foreign(schema_tenant(get_func_namespace(objid))))
 				break;
 			ObjectAddressSet(object, ProcedureRelationId, objid);

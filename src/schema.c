@@ -134,7 +134,7 @@ schema_tenant(Oid schema)
 	SchemaEntry found = {schema};
 	char	   *name;
 
-	if (schema < FirstNormalObjectId || busy)
+	if (schema < FirstUnpinnedObjectId || busy)
 		return NULL;
 	if (unlikely(schemas == NULL || stale))
 		make_table();

@@ -147,11 +147,16 @@ log_violation(const Violation *violation)
 		appendStringInfo(&detail, "A session of tenant \"%s\"", violation->tenant);
 	else
 		appendStringInfoString(&detail, "A session without a context");
-	if (violation->object != NULL)
+	if (violation->object == NULL)
+		appendStringInfo(&detail, " called %s() for tenant \"%s\".", violation->command,
+						 violation->foreign_tenant);
+	else
+	{
 		appendStringInfo(&detail, " reached %s %s", violation->object_type, violation->object);
-	if (violation->foreign_tenant != NULL)
-		appendStringInfo(&detail, " of tenant \"%s\"", violation->foreign_tenant);
-	appendStringInfo(&detail, " with %s.", violation->command);
+		if (violation->foreign_tenant != NULL)
+			appendStringInfo(&detail, " of tenant \"%s\"", violation->foreign_tenant);
+		appendStringInfo(&detail, " with %s.", violation->command);
+	}
 	ereport(LOG_SERVER_ONLY,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("%s isolation violation", violation->refused ? "refused" : "recorded"),
