@@ -106,7 +106,7 @@ CREATE FUNCTION jobs() RETURNS TABLE (rule integer, severity text, tenant text, 
 	SELECT a.rule, a.severity, a.tenant, a.other_tenant, j.jobname, a.detail
 	FROM meter_isolation_audit(NULL, 'info') AS a
 	JOIN cron.job AS j ON a.object = format('job %s of pg_cron', j.jobid)
-	WHERE a.rule < 20 $$;
+	WHERE a.rule < 20 ORDER BY a.rule, a.tenant $$;
 SELECT FROM cron.schedule('twin', '0 0 30 2 *', 'DELETE FROM audit_a.t');
 SELECT FROM cron.schedule('twin shared', '0 0 30 2 *', 'DELETE FROM audit_a.t; DELETE FROM audit_shared.t');
 SELECT FROM cron.schedule('twin role', '0 0 30 2 *', 'DELETE FROM audit_a.t');

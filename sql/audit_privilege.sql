@@ -122,7 +122,8 @@ SELECT * FROM leak('GRANT EXECUTE ON FUNCTION audit_a.f TO regress_audit_group W
 -- what its holder has handed on, goes with it
 SELECT * FROM leak('GRANT USAGE ON SCHEMA audit_a TO regress_audit_app', 'GRANT SELECT ON audit_a.secret TO regress_audit_app WITH GRANT OPTION',
 	'SET ROLE regress_audit_app', 'GRANT SELECT ON audit_a.secret TO regress_audit_b', 'RESET ROLE');
-SELECT relacl FROM pg_class WHERE oid = 'audit_a.secret'::regclass;
+SELECT a.grantee::regrole, a.grantor::regrole, a.is_grantable FROM pg_class, aclexplode(relacl) AS a
+WHERE oid = 'audit_a.secret'::regclass AND a.privilege_type = 'SELECT';
 
 -- 30: the database
 SELECT * FROM leak('GRANT CREATE ON DATABASE contrib_regression TO PUBLIC');

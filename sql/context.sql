@@ -120,9 +120,11 @@ RESET ROLE;
 
 -- A parallel query's workers know it.
 SELECT meter_set_tenant('ctx a');
-SET force_parallel_mode = on;
+SELECT set_config(CASE WHEN current_setting('server_version_num')::integer < 160000
+	THEN 'force_parallel_mode' ELSE 'debug_parallel_query' END, 'on', false);
 SELECT meter_current_tenant();
-RESET force_parallel_mode;
+SELECT set_config(CASE WHEN current_setting('server_version_num')::integer < 160000
+	THEN 'force_parallel_mode' ELSE 'debug_parallel_query' END, 'off', false);
 
 -- Calls for other tenants are refused, whatever meter.isolation is.
 SELECT meter_track('ctx a');
