@@ -297,6 +297,12 @@ know_user(void)
 	return true;
 }
 
+bool
+context_busy(void)
+{
+	return reading;
+}
+
 const char *
 context_tenant(void)
 {

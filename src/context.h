@@ -17,6 +17,9 @@ extern void context_init(void);
  */
 extern const char *context_tenant(void);
 
+/* Is meter.tenant being read for that? */
+extern bool context_busy(void);
+
 /* Does the context allow a call for this tenant?  Without one it allows all. */
 extern bool context_allows(const text *tenant);
 

@@ -108,7 +108,9 @@ guard_active(void)
 {
 	if (likely(setting_isolation == ISOLATION_OFF))
 		return false;
-	return !schema_busy() && !creating_extension && IsTransactionState() &&
+
+	/* what is read to find out is not looked at, nor finds out more */
+	return !schema_busy() && !context_busy() && !creating_extension && IsTransactionState() &&
 		!is_exempt(GetSessionUserId(), GetOuterUserId());
 }
 
