@@ -31,7 +31,8 @@ CREATE TABLE meter.tenant (
 	role_name name
 		CONSTRAINT tenant_role_name_key UNIQUE
 		CONSTRAINT tenant_role_name_check CHECK (role_name <> ''
-			AND role_name <> 'public' AND NOT starts_with(role_name::text, 'pg_')),
+			AND role_name <> ALL (ARRAY['public', 'meter_tenant']::name[])
+			AND NOT starts_with(role_name::text, 'pg_')),
 	PRIMARY KEY (tenant)
 );
 COMMENT ON TABLE meter.tenant IS
