@@ -38,7 +38,7 @@ COMMENT ON FUNCTION meter.make_tenant_group() IS
 -- whether they inherit or not, since SET ROLE makes use of them, and also the
 -- other way round: who belongs to a tenant's role works for that tenant.
 CREATE FUNCTION meter.role_obstacle(of_tenant text, role oid) RETURNS text
-LANGUAGE SQL STABLE PARALLEL SAFE
+LANGUAGE SQL STABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
 	SELECT o.obstacle
 	FROM (
