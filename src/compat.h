@@ -10,6 +10,7 @@
 
 #include "access/genam.h"
 #include "executor/executor.h"
+#include "parser/parser.h"
 #include "postmaster/bgworker.h"
 #include "catalog/pg_proc.h"
 #include "utils/acl.h"
@@ -170,6 +171,19 @@ compat_may_execute(Oid function, Oid role)
 	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
 #endif
 }
+
+/*
+ * All strings are standard ones since 19.  Before, a scanner can be told what
+ * to take them for, and not to warn of a backslash.
+ */
+#if PG_VERSION_NUM >= 190000
+#define compat_scan_strings(extra, standard) ((void) (standard))
+#else
+#define compat_scan_strings(extra, standard) \
+	((extra)->escape_string_warning = false, \
+	 (extra)->backslash_quote = BACKSLASH_QUOTE_ON, \
+	 (extra)->standard_conforming_strings = (standard))
+#endif
 
 /* DecodeDateTime got an argument for details of errors with 16. */
 static inline int

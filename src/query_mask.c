@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "query_mask.h"
 
 /*
@@ -43,8 +44,11 @@ is_constant(int token)
 	return (token >= TOKEN_FCONST && token <= TOKEN_XCONST) || token == TOKEN_ICONST;
 }
 
+/*
+ * Takes the strings for standard ones or not.  What cannot be read ends it.
+ */
 static void
-mask(StringInfo masked, const char *query, int limit)
+mask(StringInfo masked, const char *query, bool standard, int limit)
 {
 	core_yy_extra_type extra;
 	core_YYSTYPE value;
@@ -53,8 +57,7 @@ mask(StringInfo masked, const char *query, int limit)
 	int			end = -1;
 	int			token;
 
-	/* nobody is to be told of a backslash twice */
-	extra.escape_string_warning = false;
+	compat_scan_strings(&extra, standard);
 	while (masked->len <= limit && (token = core_yylex(&value, &place, scanner)) != 0)
 	{
 		/* the scanner ends each token with a zero while it is the current one */
@@ -69,33 +72,59 @@ mask(StringInfo masked, const char *query, int limit)
 		end = place + length;
 	}
 	scanner_finish(scanner);
-	if (masked->len > limit)
-	{
-		masked->len = pg_mbcliplen(masked->data, masked->len, limit);
-		masked->data[masked->len] = '\0';
-	}
 }
 
-/*
- * At most limit bytes of it.  What the scanner cannot read is left out.
- */
-char *
-query_mask(const char *query, int limit)
+static bool
+mask_readable(StringInfo masked, const char *query, bool standard, int limit)
 {
 	MemoryContext context = CurrentMemoryContext;
-	StringInfoData masked;
+	volatile bool readable = true;
 
-	initStringInfo(&masked);
+	initStringInfo(masked);
 	PG_TRY();
 	{
-		mask(&masked, query, limit);
+		mask(masked, query, standard, limit);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
+		readable = false;
 	}
 	PG_END_TRY();
+	return readable;
+}
+
+/*
+ * At most limit bytes of it.  What the scanner cannot read is left out.
+ *
+ * A query may have been parsed under another standard_conforming_strings than
+ * is set now, and a string that ends with a backslash then end elsewhere.  A
+ * reading that fails is not the server's.  If none does, or both, the query
+ * stays only as far as they agree.
+ */
+char *
+query_mask(const char *query, int limit)
+{
+	StringInfoData masked;
+	StringInfoData other;
+	bool		readable = mask_readable(&masked, query, true, limit);
+	int			same = 0;
+
+	if (strchr(query, '\\') != NULL)
+	{
+		if (mask_readable(&other, query, false, limit) == readable)
+		{
+			while (same < masked.len && same < other.len &&
+				   masked.data[same] == other.data[same])
+				same++;
+			masked.len = same;
+		}
+		else if (!readable)
+			masked = other;
+	}
+	masked.len = pg_mbcliplen(masked.data, masked.len, limit);
+	masked.data[masked.len] = '\0';
 	return masked.data;
 }
 
