@@ -12,6 +12,23 @@ SELECT q, meter.mask_query(q) FROM (VALUES
 	('INSERT INTO t VALUES (''geheim'')'),
 	('SELECT ''not ended'),
 	(''), ('   -- only this')) AS v(q);
+-- Where it depends on standard_conforming_strings what is a string, it ends: the
+-- fourth could go on with geheim as a name.  The others fail as what they are not.
+CREATE TEMPORARY TABLE masked AS SELECT q, meter.mask_query(q) FROM (VALUES
+	('SELECT ''\'' OR v = ''geheim'''),
+	('SELECT a FROM t WHERE p = ''c:\'' AND b'),
+	('SELECT ''\'', ''geheim\'''),
+	('SELECT a FROM t WHERE p = ''\'' /* '' geheim '''' */'),
+	('SELECT a FROM t WHERE p ~ ''\d'' AND b = 2')) AS v(q);
+SELECT * FROM masked;
+-- It is the same whatever is set; since 19 nothing else can be.
+DO $$ BEGIN
+	PERFORM set_config('standard_conforming_strings', 'off', false);
+EXCEPTION WHEN feature_not_supported OR invalid_parameter_value THEN
+END $$;
+SELECT count(*) FROM masked WHERE meter.mask_query(q) = mask_query;
+RESET standard_conforming_strings;
+DROP TABLE masked;
 SELECT octet_length(meter.mask_query(repeat('SELECT 1; ', 1000)));
 SELECT meter.mask_query(NULL) IS NULL;
 
@@ -59,6 +76,66 @@ SELECT metric, quantity FROM meter.event;
 UPDATE meter.isolation_violation SET at = at - interval '100 days' WHERE command = 'SELECT';
 SELECT count(*) > 0 FROM meter_maintain();
 SELECT count(*) FROM meter.isolation_violation;
+
+-- Decoys hide nothing: of one statement 1 000 objects and 100 calls are kept,
+-- whatever the calls name as a tenant.  41 tables and 100 calls here; the counter
+-- has all 41 + 120.
+SET client_min_messages = warning;
+SELECT meter_stats_reset();
+TRUNCATE meter.isolation_violation;
+RESET client_min_messages;
+SELECT meter_set_tenant('b');
+DO $$ BEGIN FOR i IN 1 .. 40 LOOP EXECUTE format('CREATE TABLE vio_b.t%s ()', i); END LOOP; END $$;
+SELECT meter_set_tenant('a');
+DO $$
+BEGIN
+	FOR i IN 1 .. 120 LOOP
+		BEGIN
+			PERFORM meter_track('nobody' || i);
+		EXCEPTION WHEN insufficient_privilege THEN
+		END;
+	END LOOP;
+	FOR i IN 1 .. 40 LOOP
+		BEGIN
+			EXECUTE format('SELECT FROM vio_b.t%s', i);
+		EXCEPTION WHEN insufficient_privilege THEN
+		END;
+	END LOOP;
+	BEGIN
+		PERFORM FROM vio_b.secret;
+	EXCEPTION WHEN insufficient_privilege THEN
+	END;
+END $$;
+SELECT * FROM meter_flush();
+SELECT object IS NULL AS call, count(*), count(*) FILTER (WHERE object = 'vio_b.secret') AS secret
+FROM meter.isolation_violation GROUP BY 1 ORDER BY 1;
+SELECT violations FROM meter.stats;
+
+-- A name that no tenant can have is cut to the 128 bytes of the longest (2
+-- digits and 42 characters of 3), and stops no flush: neither of it nor of what else waits.
+TRUNCATE meter.isolation_violation;
+DO $$
+BEGIN
+	FOR i IN 1 .. 100 LOOP
+		BEGIN
+			PERFORM meter_track(i || repeat('€', 9000));
+		EXCEPTION WHEN insufficient_privilege THEN
+		END;
+	END LOOP;
+END $$;
+DO $$
+BEGIN
+	FOR i IN 101 .. 110 LOOP
+		BEGIN
+			PERFORM meter_track(i || repeat('€', 9000));
+		EXCEPTION WHEN insufficient_privilege THEN
+		END;
+	END LOOP;
+END $$;
+SELECT meter_track('a');
+SELECT * FROM meter_flush();
+SELECT count(*), max(octet_length(foreign_tenant)), bool_and(foreign_tenant ~ '^[0-9]+€+$')
+FROM meter.isolation_violation;
 
 SELECT meter_set_tenant(NULL);
 SET client_min_messages = warning;

@@ -15,6 +15,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -23,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -37,23 +39,37 @@
 #define MAX_QUERY 4096
 #define METRIC "isolation_violation"
 
-/* A statement's violations that are recorded; the others are only counted. */
-#define MAX_KNOWN 32
+/*
+ * Of one statement so many are recorded, the others only counted.  Calls have
+ * a limit of their own: tenants that are not there can be named without end,
+ * and must not hide what is done to those that are.
+ */
+#define MAX_OBJECTS 1000
+#define MAX_CALLS 100
 
 /* --- the same again ----------------------------------------------------- */
 
-static uint32
+static uint64
 hash_of(const Violation *violation)
 {
 	const char *parts[] = {violation->command, violation->tenant,
 		violation->foreign_tenant, violation->object_type, violation->object};
-	uint32		hash = 0;
+	uint64		hash = 0;
 
 	for (int i = 0; i < lengthof(parts); i++)
-		hash = hash_combine(hash, parts[i] == NULL ? 1 :
-							DatumGetUInt32(hash_any((const unsigned char *) parts[i],
-													strlen(parts[i]))));
+		hash = hash_combine64(hash, parts[i] == NULL ? 1 :
+							  hash_bytes_extended((const unsigned char *) parts[i],
+												  strlen(parts[i]), 0));
 	return hash;
+}
+
+static HTAB *
+make_known(void)
+{
+	HASHCTL		info = {0};
+
+	info.keysize = info.entrysize = sizeof(uint64);
+	return hash_create("meter violations", 64, &info, HASH_ELEM | HASH_BLOBS);
 }
 
 /*
@@ -64,27 +80,63 @@ static bool
 is_repeat(const Violation *violation)
 {
 	static TimestampTz statement = 0;
-	static uint32 known[MAX_KNOWN];
-	static int	n = 0;
-	uint32		hash = hash_of(violation);
+	static HTAB *known = NULL;
+	static int	objects = 0;
+	static int	calls = 0;
+	int		   *n = violation->object != NULL ? &objects : &calls;
+	int			limit = violation->object != NULL ? MAX_OBJECTS : MAX_CALLS;
+	uint64		hash = hash_of(violation);
 
-	if (statement != GetCurrentStatementStartTimestamp())
+	if (known == NULL || statement != GetCurrentStatementStartTimestamp())
 	{
+		if (known != NULL)
+			hash_destroy(known);
+		known = NULL;
+		known = make_known();
 		statement = GetCurrentStatementStartTimestamp();
-		n = 0;
+		objects = calls = 0;
 	}
-
-	/* an attempt that fails is the last of its statement, or caught there */
-	for (int i = 0; i < n; i++)
-		if (known[i] == hash)
-			return true;
-	if (n == MAX_KNOWN)
+	if (hash_search(known, &hash, HASH_FIND, NULL) != NULL)
 		return true;
-	known[n++] = hash;
+	if (*n == limit + 1)
+		return true;
+	if (++*n > limit)
+	{
+		ereport(LOG_SERVER_ONLY,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("further isolation violations of the statement are only counted"),
+				 errhidestmt(true), errhidecontext(true)));
+		return true;
+	}
+	(void) hash_search(known, &hash, HASH_ENTER, NULL);
 	return false;
 }
 
+static void
+count(void)
+{
+	SharedDatabase *database = shared_available() ? shared_database(true) : NULL;
+
+	if (database == NULL)
+		return;
+	LWLockAcquire(database->lock, LW_EXCLUSIVE);
+	database->counters.violations++;
+	LWLockRelease(database->lock);
+}
+
 /* --- what is recorded --------------------------------------------------- */
+
+/*
+ * What is called a tenant in a call is anything, of any length.  Longer ones
+ * than there can be would not fit into a notification.
+ */
+static const char *
+shorten(const char *tenant)
+{
+	if (tenant == NULL || strlen(tenant) <= EVENT_MAX_TENANT)
+		return tenant;
+	return pnstrdup(tenant, pg_mbcliplen(tenant, strlen(tenant), EVENT_MAX_TENANT));
+}
 
 static char *
 client_address(void)
@@ -211,9 +263,6 @@ store_by_queue(TimestampTz at, Jsonb *violation)
 
 	if (database == NULL)
 		return false;
-	LWLockAcquire(database->lock, LW_EXCLUSIVE);
-	database->counters.violations++;
-	LWLockRelease(database->lock);
 	event.received_at = event.at = at;
 	event.has_at = true;
 	event.violation = true;
@@ -234,9 +283,16 @@ typedef struct WorkerTask
 {
 	Oid			database;
 	TimestampTz at;
+	bool		stored;			/* the worker has committed */
 } WorkerTask;
 
 extern PGDLLEXPORT void meter_violation_main(Datum arg);
+
+static void
+set_for_worker(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
 
 void
 meter_violation_main(Datum arg)
@@ -247,25 +303,35 @@ meter_violation_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	segment = dsm_attach(DatumGetUInt32(arg));
 	if (segment == NULL)
-		return;					/* who has asked for it is gone */
+		return;					/* the server's end is near */
 
 	/* it stays mapped over the transaction */
 	dsm_pin_mapping(segment);
 	task = dsm_segment_address(segment);
-	BackgroundWorkerInitializeConnectionByOid(task->database, InvalidOid, 0);
+	BackgroundWorkerInitializeConnectionByOid(task->database, InvalidOid,
+											  BGWORKER_BYPASS_ALLOWCONN);
+
+	/* what the database has as defaults for others must not stop this */
+	set_for_worker("lock_timeout", "1s");
+	set_for_worker("default_transaction_isolation", "read committed");
+	set_for_worker("default_transaction_read_only", "off");
+	set_for_worker("synchronous_commit", "local");
 	StartTransactionCommand();
-	(void) set_config_option("lock_timeout", "1s", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, "recording an isolation violation");
 	violation_store(task->at, (Jsonb *) ((char *) task + MAXALIGN(sizeof(WorkerTask))));
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	task->stored = true;
 	dsm_detach(segment);
 }
 
 /*
- * Waits for the worker.  False if there is none to be had.
+ * Waits for the worker.  False if there is none to be had, or if it failed.
+ *
+ * Nothing can cancel the waiting, which would take the violation away from the
+ * worker, or with a statement_timeout of a millisecond let one session use up
+ * all workers.  It is short, since the worker waits for no lock for long.
  */
 static bool
 store_by_worker(TimestampTz at, Jsonb *violation)
@@ -274,7 +340,7 @@ store_by_worker(TimestampTz at, Jsonb *violation)
 	BackgroundWorkerHandle *handle;
 	dsm_segment *segment;
 	WorkerTask *task;
-	bool		stored;
+	bool		stored = false;
 
 	segment = dsm_create(MAXALIGN(sizeof(WorkerTask)) + VARSIZE(violation),
 						 DSM_CREATE_NULL_IF_MAXSEGMENTS);
@@ -283,6 +349,7 @@ store_by_worker(TimestampTz at, Jsonb *violation)
 	task = dsm_segment_address(segment);
 	task->database = MyDatabaseId;
 	task->at = at;
+	task->stored = false;
 	memcpy((char *) task + MAXALIGN(sizeof(WorkerTask)), violation, VARSIZE(violation));
 
 	snprintf(worker.bgw_name, BGW_MAXLEN, "meter isolation violation");
@@ -295,9 +362,12 @@ store_by_worker(TimestampTz at, Jsonb *violation)
 			sizeof(worker.bgw_function_name));
 	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
 	worker.bgw_notify_pid = MyProcPid;
-	stored = RegisterDynamicBackgroundWorker(&worker, &handle);
-	if (stored)
-		(void) WaitForBackgroundWorkerShutdown(handle);
+	if (RegisterDynamicBackgroundWorker(&worker, &handle))
+	{
+		HOLD_INTERRUPTS();
+		stored = WaitForBackgroundWorkerShutdown(handle) == BGWH_STOPPED && task->stored;
+		RESUME_INTERRUPTS();
+	}
 	dsm_detach(segment);
 	return stored;
 }
@@ -311,31 +381,25 @@ violation_record(const Violation *violation)
 	MemoryContext old;
 	TimestampTz at = GetCurrentTimestamp();
 	Jsonb	   *described;
+	Violation	shortened = *violation;
 
+	count();
 	if (is_repeat(violation))
-	{
-		SharedDatabase *database = shared_available() ? shared_database(true) : NULL;
-
-		if (database != NULL)
-		{
-			LWLockAcquire(database->lock, LW_EXCLUSIVE);
-			database->counters.violations++;
-			LWLockRelease(database->lock);
-		}
 		return;
-	}
 	context = AllocSetContextCreate(CurrentMemoryContext, "meter violation",
 									ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	log_violation(violation);
+	shortened.tenant = shorten(violation->tenant);
+	shortened.foreign_tenant = shorten(violation->foreign_tenant);
+	log_violation(&shortened);
 	if (!RecoveryInProgress())
 	{
-		described = describe(violation);
+		described = describe(&shortened);
 		if (!store_by_queue(at, described) && !store_by_worker(at, described))
 			ereport(LOG_SERVER_ONLY,
 					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 					 errmsg("an isolation violation is in the server log only"),
-					 errhint("Preload meter, or increase \"max_worker_processes\".")));
+					 errhint("Preload meter, increase \"max_worker_processes\", or mend what its worker has logged.")));
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

@@ -95,6 +95,16 @@ like(session(q{BEGIN; SELECT meter_set_tenant('a'); DELETE FROM tb.secret WHERE 
 is(kept($plain), 'tb.secret|DELETE|t|DELETE FROM tb.secret WHERE v = ?;', 'and kept by a worker');
 like(session(q{LISTEN meter; SELECT meter_set_tenant('a'); SELECT v FROM tb.secret; SELECT 1}, $plain),
 	qr/api.isolation.violation/, 'and told');
+
+# No statement_timeout cuts that short; nor do the database's defaults stop the
+# worker
+
+ask('ALTER DATABASE postgres SET default_transaction_read_only = on', $plain);
+session(join(';', q{SELECT meter_set_tenant('a')},
+	map { my $ms = $_; "SET statement_timeout = '${ms}ms'", map { "SELECT v AS ms_${ms}_$_ FROM tb.secret" } 1 .. 3 }
+		1, 2, 3, 5, 10, 100), $plain);
+is(ask(q{SELECT count(*) FROM meter.isolation_violation WHERE query LIKE '%AS ms\_%'}, $plain), '18',
+	'all 18 statements with short timeouts are kept, also where transactions are read-only');
 $plain->append_conf('postgresql.conf', "max_worker_processes = 0\n");
 $plain->restart;
 like(session(q{SELECT meter_set_tenant('a'); SELECT v FROM tb.secret}, $plain),
