@@ -76,12 +76,41 @@ SELECT tenant FROM meter.tenant;
 SELECT meter_set_tenant(NULL);
 RESET ROLE;
 
+-- A context narrows what a role sees, and never widens it: a does not see b,
+-- who belongs to both sees b, and who belongs to none works for any.
+SELECT meter_set_tenant('b');
+SET ROLE regress_rows_a;
+SELECT meter.visible_tenants();
+SELECT * FROM seen ORDER BY n, tenant;
+SET ROLE regress_rows_both;
+SELECT meter.visible_tenants();
+SELECT * FROM seen WHERE n < 3 ORDER BY n, tenant;
+SET ROLE regress_rows_nobody;
+SELECT meter.visible_tenants();
+SELECT * FROM seen WHERE n < 3 ORDER BY n, tenant;
+RESET ROLE;
+SELECT meter_set_tenant(NULL);
+
 -- No partition can be read past its parent.
 SELECT count(*) > 0, bool_or(has_table_privilege('regress_rows_analyst', c.oid, 'SELECT')
 	OR has_table_privilege('regress_rows_a', c.oid, 'SELECT'))
 FROM pg_class AS c WHERE c.relnamespace = 'meter'::regnamespace AND c.relispartition;
+-- Also not by who was let at all tables; the owner finds rows there.
+GRANT SELECT ON ALL TABLES IN SCHEMA meter TO regress_rows_a, regress_rows_analyst;
+SELECT format('CREATE TEMP VIEW partitions WITH (security_invoker) AS %s; GRANT SELECT ON partitions TO PUBLIC',
+	string_agg(format('SELECT tenant FROM %s', c.oid::regclass), ' UNION ALL ')) AS make
+FROM pg_class AS c WHERE c.relnamespace = 'meter'::regnamespace AND c.relispartition AND c.relkind = 'r' \gset
+:make;
+SELECT count(*) > 0 AS owner FROM partitions;
+SET ROLE regress_rows_a;
+SELECT count(*) FROM partitions;
+SELECT tenant, count(*) FROM meter.event GROUP BY tenant;
+SET ROLE regress_rows_analyst;
+SELECT count(*) FROM partitions;
+SELECT tenant, count(*) FROM meter.event GROUP BY tenant ORDER BY tenant;
+RESET ROLE;
 
 SET client_min_messages = warning;
-DROP VIEW seen;
+DROP VIEW seen, partitions;
 DROP EXTENSION meter CASCADE;
 DROP ROLE regress_rows_a, regress_rows_b, regress_rows_both, regress_rows_analyst, regress_rows_nobody;

@@ -11,7 +11,10 @@
  * So each partition carries its own indexes, which serve queries just as well.
  *
  * Each also has a replica identity: without one, a publication of all tables
- * would turn every update of ours into an error.
+ * would turn every update of ours into an error.  And each has row security
+ * without a policy, which shows no rows but to the owner: the policy of its
+ * parent does not hold for who reads the partition itself, as a GRANT ON ALL
+ * TABLES would let them.
  */
 #include "postgres.h"
 
@@ -39,7 +42,8 @@ const PartitionedTable partition_event = {
 	.is_log = true,
 	.details = "CREATE UNIQUE INDEX %1$s_seq ON meter.%1$s (seq);"
 	"CREATE INDEX %1$s_at ON meter.%1$s USING brin (at) WITH (autosummarize = on);"
-	"ALTER TABLE meter.%1$s REPLICA IDENTITY USING INDEX %1$s_seq",
+	"ALTER TABLE meter.%1$s REPLICA IDENTITY USING INDEX %1$s_seq;"
+	"ALTER TABLE meter.%1$s ENABLE ROW LEVEL SECURITY",
 };
 
 const PartitionedTable partition_usage_hourly = {
@@ -49,7 +53,8 @@ const PartitionedTable partition_usage_hourly = {
 	" (tenant, hour, metric, service, endpoint, method, dims) NULLS NOT DISTINCT;"
 	"CREATE INDEX %1$s_gauge ON meter.%1$s (tenant, metric, hour)"
 	" WHERE quantity_seconds IS NOT NULL;"
-	"ALTER TABLE meter.%1$s REPLICA IDENTITY FULL",
+	"ALTER TABLE meter.%1$s REPLICA IDENTITY FULL;"
+	"ALTER TABLE meter.%1$s ENABLE ROW LEVEL SECURITY",
 };
 
 const PartitionedTable partition_usage_user_daily = {
@@ -58,7 +63,8 @@ const PartitionedTable partition_usage_user_daily = {
 	.by_date = true,
 	.details = "CREATE UNIQUE INDEX %1$s_key ON meter.%1$s"
 	" (tenant, day, metric, user_id, dims);"
-	"ALTER TABLE meter.%1$s REPLICA IDENTITY USING INDEX %1$s_key",
+	"ALTER TABLE meter.%1$s REPLICA IDENTITY USING INDEX %1$s_key;"
+	"ALTER TABLE meter.%1$s ENABLE ROW LEVEL SECURITY",
 };
 
 DateADT

@@ -49,14 +49,15 @@ sees_all(Oid user)
 /*
  * The tenants whose role the user is, or belongs to.
  */
-static Datum
+static ArrayType *
 read_own(Oid user)
 {
 	static SPIPlanPtr plan = NULL;
 	MemoryContext caller = CurrentMemoryContext;
 	OwnerScope	scope;
 	Datum		args[1];
-	Datum		own;
+	Datum		value;
+	ArrayType  *own;
 	bool		isnull;
 
 	owner_begin(&scope);
@@ -65,33 +66,60 @@ read_own(Oid user)
 	if (SPI_execute_snapshot(plan, args, NULL, GetActiveSnapshot(), InvalidSnapshot,
 							 true, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not read meter.tenant");
-	own = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	MemoryContextSwitchTo(caller);
-	own = isnull ? PointerGetDatum(construct_empty_array(TEXTOID)) :
-		PointerGetDatum(DatumGetArrayTypePCopy(own));
+	own = isnull ? construct_empty_array(TEXTOID) : DatumGetArrayTypePCopy(value);
 	owner_end(&scope);
 	return own;
 }
 
+static bool
+is_among(const char *tenant, ArrayType *tenants)
+{
+	Datum	   *elements;
+	int			n;
+
+	deconstruct_array(tenants, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
+	for (int i = 0; i < n; i++)
+		if (strcmp(TextDatumGetCString(elements[i]), tenant) == 0)
+			return true;
+	return false;
+}
+
 PG_FUNCTION_INFO_V1(meter_visible_tenants);
 
+/*
+ * A context narrows what the user sees, and never widens it: whoever set it may
+ * have become a tenant's role since, and that role sees its own rows only.  A
+ * user of no tenant's role may work for any, and so sees that of the context.
+ */
 Datum
 meter_visible_tenants(PG_FUNCTION_ARGS)
 {
 	Oid			user = GetUserId();
 	const char *tenant;
+	ArrayType  *own;
+	Datum		element;
 
 	if (superuser_arg(user))
 		PG_RETURN_NULL();
 	tenant = context_tenant();
-	if (tenant != NULL)
+	if (tenant == NULL)
 	{
-		Datum		element = CStringGetTextDatum(tenant);
-
-		PG_RETURN_ARRAYTYPE_P(construct_array(&element, 1, TEXTOID, -1, false,
-											  TYPALIGN_INT));
+		if (sees_all(user))
+			PG_RETURN_NULL();
+		PG_RETURN_ARRAYTYPE_P(read_own(user));
 	}
-	if (sees_all(user))
-		PG_RETURN_NULL();
-	PG_RETURN_DATUM(read_own(user));
+
+	/* reading may look at the context again */
+	tenant = pstrdup(tenant);
+	if (!sees_all(user))
+	{
+		own = read_own(user);
+		if (ARR_NDIM(own) > 0 && !is_among(tenant, own))
+			PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
+	}
+	element = CStringGetTextDatum(tenant);
+	PG_RETURN_ARRAYTYPE_P(construct_array(&element, 1, TEXTOID, -1, false,
+										  TYPALIGN_INT));
 }
