@@ -139,6 +139,46 @@ like(ask($_, 'analyst'), qr/42501: permission denied/, "analyst is refused: $_")
   'UPDATE meter.usage_hourly SET events = 0', q{INSERT INTO meter.metric VALUES ('m')},
   q{SELECT meter_grant('analyst', 'admin')};
 
+# tenant: reads its own rows of usage and bills, and nothing else
+
+ask(q{CREATE ROLE customer LOGIN; SELECT meter_grant('customer', 'tenant');
+	INSERT INTO meter.tenant (tenant, role_name) VALUES ('acme', 'customer');
+	SELECT meter_track('other', endpoint => '/v1/a', user_id => 'bob');
+	SELECT meter_flush(); SELECT meter_rollup()});
+my @own = map { "meter.$_" } qw(bill bill_line credit credit_balance credit_use endpoint_stats event
+  gauge_hourly gauge_last gauge_level metric service_daily subscription top_users usage_daily
+  usage_hourly usage_monthly usage_part usage_user_daily);
+for my $relation (grep { !/_p\d+$/ } split /\n/, ask($relations))
+{
+	my $answer = ask("SELECT * FROM $relation", 'customer');
+	if (grep { $_ eq $relation } @own)
+	{
+		unlike($answer, qr/ERROR/, "a tenant can read $relation");
+		next if $relation eq 'meter.metric';
+		is(ask("SELECT count(*) FROM $relation WHERE tenant <> 'acme'", 'customer'), '0', 'and sees its own rows only');
+	}
+	else
+	{
+		like($answer, qr/42501: permission denied/, "a tenant cannot read $relation");
+	}
+	is( ask("SELECT has_table_privilege('customer', '$relation', 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+			OR has_any_column_privilege('customer', '$relation', 'INSERT, UPDATE, REFERENCES')"),
+		'f', "and can do nothing else with $relation");
+}
+is(ask('SELECT string_agg(DISTINCT tenant, $$ $$ ORDER BY tenant) FROM meter.event'), 'acme other', 'there are others');
+is(ask('SELECT DISTINCT tenant FROM meter.event', 'customer'), 'acme', 'of whom a tenant sees nothing');
+is( ask(qq{SELECT string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname) FROM pg_proc AS p
+		WHERE p.oid::regprocedure::text IN ($functions) AND has_function_privilege('customer', p.oid, 'EXECUTE')
+		AND p.proname !~ '^(meter_sketch|users_)'}),
+	'currency_digits meter_current_tenant meter_percentile visible_tenants', 'and may execute these functions');
+like(ask($_, 'customer'), qr/42501: permission denied/, "a tenant is refused: $_")
+  for q{SELECT meter_track('acme')}, q{SELECT meter_check('acme')}, q{SELECT meter_set_tenant('other')},
+  q{SELECT meter.sees_all_tenants()}, 'SELECT meter.usage_tail()', q{SELECT meter_bill('acme', '2026-01-01')},
+  q{SELECT meter_export('event', now(), now())}, 'SELECT meter_isolation_audit()', q{SELECT meter_grant('customer', 'analyst')},
+  'SET ROLE analyst', q{INSERT INTO meter.inbox (tenant) VALUES ('acme')};
+like(ask(q{SET meter.tenant = 'other'}, 'customer'), qr/permission denied to set parameter|cannot be set/,
+	'and cannot set the context as a parameter');
+
 # admin: everything the extension offers, but not past it
 
 unlike(ask($_, 'admin'), qr/ERROR/, "admin can: $_")
@@ -269,6 +309,11 @@ for my $path ('evil, pg_catalog', 'evil, pg_temp, pg_catalog, public', 'pg_temp,
 	  q{meter.billing_usage('2026-03-01')}, q{meter.billing_usage_missing('2026-03-01')}, 'meter.usage_late';
 	ask($prepare . q{SELECT public.meter_grant('app', 'app')});
 
+	# and a tenant, whose rows are chosen by an expression of ours
+	is(ask("${prepare}SELECT tenant FROM $_ GROUP BY tenant", 'customer'), 'acme',
+		"search_path $path: a tenant sees its own rows of $_")
+	  for 'meter.event', 'meter.usage_daily', 'meter.endpoint_stats';
+
 	# tenants: made, worked for, audited, dropped
 	unlike(ask($prepare . $_), qr/ERROR/, "search_path $path: $_")
 	  for q{SELECT public.meter_create_tenant('trap')},
@@ -277,9 +322,9 @@ for my $path ('evil, pg_catalog', 'evil, pg_temp, pg_catalog, public', 'pg_temp,
 		SELECT public.meter_set_tenant(NULL)},
 	  q{SELECT * FROM public.meter_adopt_tenants('nothing_%')}, 'SELECT * FROM public.meter_isolation_audit()',
 	  'SELECT * FROM meter.isolation_rule', 'SELECT * FROM meter.tenant_schema', 'SELECT * FROM meter.isolation_summary',
-	  q{SELECT public.meter_drop_tenant('trap', 'drop'); DELETE FROM meter.tenant},
+	  q{SELECT public.meter_drop_tenant('trap', 'drop'); DELETE FROM meter.tenant WHERE tenant OPERATOR(pg_catalog.=) 'trap'},
 	  q{SELECT public.meter_create_tenants(ARRAY['trap']); SELECT public.meter_drop_tenant('trap', 'archive');
-		DELETE FROM meter.tenant; DROP OWNED BY tenant_trap; DROP ROLE tenant_trap};
+		DELETE FROM meter.tenant WHERE tenant OPERATOR(pg_catalog.=) 'trap'; DROP OWNED BY tenant_trap; DROP ROLE tenant_trap};
 }
 is(ask($caught), '', 'nothing of the trap was ever executed');
 is(ask(q{SELECT sum(events), sum(quantity) FROM meter.usage_hourly WHERE tenant = 'victim'}),
