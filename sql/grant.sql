@@ -1,4 +1,4 @@
--- meter_grant(): three sets of privileges
+-- meter_grant(): sets of privileges
 SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS meter CASCADE;
 CREATE EXTENSION meter CASCADE;
