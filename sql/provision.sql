@@ -178,10 +178,19 @@ SELECT tenant, schema_name, role_name, status FROM meter.tenant WHERE tenant = '
 SELECT regexp_replace(nspname, '\d{14}', 'TIME'), nspowner = current_user::regrole,
 	has_schema_privilege('tenant_regress_2', oid, 'USAGE')
 FROM pg_namespace WHERE nspname LIKE 'archived%tenant\_regress\_2';
-SELECT meter_create_tenant('regress_2');
 SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = 'tenant_regress_2'::regrole;
+-- The role is the tenant's still, and who belongs to it works for nobody else.
+CREATE ROLE regress_member IN ROLE tenant_regress_2;
+SELECT meter_grant('regress_member', 'app');
+SET ROLE regress_member;
+SELECT meter_set_tenant('regress_5');
+SELECT meter_check('regress_5');
+SELECT meter_current_tenant();
+RESET ROLE;
+DROP OWNED BY regress_member;
+DROP ROLE regress_member;
 -- The tenant returns, with its role, which has the archived table still, and goes.
-SELECT meter_create_tenant('regress_2', role_name => 'tenant_regress_2');
+SELECT meter_create_tenant('regress_2');
 SELECT status FROM meter.tenant WHERE tenant = 'regress_2';
 SELECT meter_drop_tenant('regress_2', 'drop');
 SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace

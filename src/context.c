@@ -221,10 +221,7 @@ role_changed(Datum arg, int cacheid, uint32 hashvalue)
  * belongs to no one.  At most two are needed to tell.
  */
 #define USER_QUERY \
-	"WITH RECURSIVE member AS (" \
-	" SELECT $1 AS role" \
-	" UNION" \
-	" SELECT m.roleid FROM member JOIN pg_auth_members AS m ON m.member = member.role)" \
+	CONTEXT_MEMBER("$1") \
 	"SELECT t.tenant FROM member JOIN pg_roles AS r ON r.oid = member.role" \
 	" JOIN meter.tenant AS t ON t.role_name = r.rolname LIMIT 2"
 
@@ -361,10 +358,7 @@ context_check(const text *tenant, Oid function)
 
 #define TENANT_QUERY \
 	"SELECT t.schema_name::text, (" \
-	" WITH RECURSIVE member AS (" \
-	"  SELECT $2 AS role" \
-	"  UNION" \
-	"  SELECT m.roleid FROM member JOIN pg_auth_members AS m ON m.member = member.role)" \
+	CONTEXT_MEMBER("$2") \
 	" SELECT count(*) > 0 FROM member JOIN pg_roles AS r ON r.oid = member.role" \
 	" WHERE r.rolname = t.role_name) " \
 	"FROM meter.tenant AS t WHERE t.tenant = $1"

@@ -7,6 +7,13 @@
 
 #include "event.h"
 
+/* Begins a query: "member" are the roles that a role is, or belongs to. */
+#define CONTEXT_MEMBER(role) \
+	"WITH RECURSIVE member AS (" \
+	" SELECT " role " AS role" \
+	" UNION" \
+	" SELECT m.roleid FROM member JOIN pg_auth_members AS m ON m.member = member.role) "
+
 extern void context_define(void);
 extern void context_init(void);
 

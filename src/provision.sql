@@ -83,7 +83,9 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	new_schema CONSTANT name := coalesce($3, meter.default_schema_name($1));
-	new_role CONSTANT name := coalesce($4, meter.default_schema_name($1));
+	-- of a tenant that returns, the role that it has had
+	kept_role CONSTANT name := (SELECT t.role_name FROM meter.tenant AS t WHERE t.tenant = $1);
+	new_role CONSTANT name := coalesce($4, kept_role, meter.default_schema_name($1));
 	found_role oid;
 	other text;
 	obstacle text;
@@ -107,7 +109,7 @@ BEGIN
 			HINT = 'Give another schema_name, or have the schema adopted with meter_adopt_tenants().';
 	END IF;
 	SELECT r.oid INTO found_role FROM pg_roles AS r WHERE r.rolname = new_role;
-	IF found_role IS NOT NULL AND $4 IS NULL THEN
+	IF found_role IS NOT NULL AND $4 IS NULL AND kept_role IS NULL THEN
 		RAISE EXCEPTION 'role "%" exists already', new_role USING ERRCODE = 'duplicate_object',
 			HINT = 'Give it as role_name if it shall be the tenant''s, or give another.';
 	END IF;
@@ -317,7 +319,10 @@ BEGIN
 		END LOOP;
 		EXECUTE format('DROP SCHEMA %I CASCADE', old.schema_name);
 	END IF;
-	UPDATE meter.tenant AS t SET schema_name = NULL, role_name = NULL, status = 'cancelled' WHERE t.tenant = $1;
+	-- a role that stays is the tenant's still: whoever logs in by it works for nobody else
+	UPDATE meter.tenant AS t SET schema_name = NULL, status = 'cancelled',
+		role_name = CASE WHEN role IS NOT NULL THEN t.role_name END
+	WHERE t.tenant = $1;
 	IF role IS NULL THEN
 		RETURN;
 	END IF;
@@ -340,13 +345,14 @@ BEGIN
 	EXECUTE format('DROP OWNED BY %I', old.role_name);
 	BEGIN
 		EXECUTE format('DROP ROLE %I', old.role_name);
+		UPDATE meter.tenant AS t SET role_name = NULL WHERE t.tenant = $1;
 	EXCEPTION WHEN dependent_objects_still_exist THEN
 		RAISE NOTICE 'role "%" stays, as it has rights in another database', old.role_name;
 	END;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.meter_drop_tenant(text, text) IS
-'End a tenant: its subscription is cancelled, its usage and bills stay. mode archive: its schema is renamed to archived_TIME_NAME and taken from its role; drop: what is in it is told in NOTICEs, and it is dropped, with the role if meter_create_tenant() has made it and it owns nothing else. Errors: 22004 for null, 42704 for an unknown tenant, 55000 for one without schema, 2BP01 if others'' objects depend on the schema, 22023 for another mode';
+'End a tenant: its subscription is cancelled, its usage and bills stay. mode archive: its schema is renamed to archived_TIME_NAME and taken from its role; drop: what is in it is told in NOTICEs, and it is dropped, with the role if meter_create_tenant() has made it and it owns nothing else. A role that stays is the tenant''s still, and cannot log in if meter_create_tenant() has made it. Errors: 22004 for null, 42704 for an unknown tenant, 55000 for one without schema, 2BP01 if others'' objects depend on the schema, 22023 for another mode';
 
 CREATE FUNCTION @extschema@.meter_adopt_tenants(
 	pattern text,

@@ -39,10 +39,7 @@ sees_all(Oid user)
 }
 
 #define OWN_QUERY \
-	"WITH RECURSIVE member AS (" \
-	" SELECT $1 AS role" \
-	" UNION" \
-	" SELECT m.roleid FROM member JOIN pg_auth_members AS m ON m.member = member.role)" \
+	CONTEXT_MEMBER("$1") \
 	"SELECT array_agg(t.tenant::text) FROM member JOIN pg_roles AS r ON r.oid = member.role" \
 	" JOIN meter.tenant AS t ON t.role_name = r.rolname"
 
