@@ -39,6 +39,7 @@ OBJS = \
 	src/amount.o \
 	src/batch.o \
 	src/bill.o \
+	src/budget.o \
 	src/charge.o \
 	src/charge_params.o \
 	src/charge_percentage.o \
@@ -162,6 +163,8 @@ SQL_PARTS = \
 	src/export.sql \
 	src/schedule.sql \
 	src/stats.sql \
+	src/budget.sql \
+	src/budget_count.sql \
 	src/provision.sql \
 	src/violation.sql \
 	src/audit.sql \
@@ -191,7 +194,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
-	cost export context provision violation row_security maintain schedule stats \
+	cost export budget context provision violation row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 

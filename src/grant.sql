@@ -25,10 +25,10 @@ BEGIN
 			'meter_(explain_)?charge(_events|_check)?',
 			'currency_digits', 'fx', 'billing_(span|period|plan|price|segment|usage|usage_missing)',
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
-			'cost', 'cost_month', 'meter_export']
+			'cost', 'cost_month', 'meter_export', 'budget_bounds']
 		WHEN 'tenant' THEN ARRAY[
 			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
-			'currency_digits']
+			'currency_digits', 'budget_bounds', 'known_time_zone']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';
 	IF pattern IS NULL THEN
@@ -60,7 +60,10 @@ BEGIN
 			' meter.usage_part, meter.usage_daily, meter.usage_monthly, meter.endpoint_stats,'
 			' meter.service_daily, meter.top_users, meter.gauge_last, meter.gauge_level,'
 			' meter.gauge_hourly, meter.metric, meter.bill, meter.bill_line, meter.subscription,'
-			' meter.credit, meter.credit_use, meter.credit_balance TO %I', role);
+			' meter.credit, meter.credit_use, meter.credit_balance, meter.budget, meter.budget_period,'
+			' meter.budget_spend, meter.budget_crossing, meter.budget_block, meter.budget_now,'
+			' meter.budget_status TO %I', role);
+		EXECUTE format('GRANT SELECT (tenant, plan, time_zone, billing_anchor) ON meter.tenant TO %I', role);
 	ELSIF privileges <> 'app' THEN
 		-- partitions are read through their parents, which know whose rows to show
 		FOR relation IN
@@ -74,7 +77,7 @@ BEGIN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.metric, meter.consumer,'
 			' meter.plan, meter.plan_version, meter.tenant, meter.subscription, meter.rate_limit,'
 			' meter.price, meter.model_price, meter.fx_rate, meter.credit, meter.coupon,'
-			' meter.tenant_coupon TO %I', role);
+			' meter.tenant_coupon, meter.budget TO %I', role);
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.outbox_meter, meter.outbox_hour,'
 			' meter.billing_outbox, meter.cost_rate, meter.focus_provider, meter.focus_service TO %I', role);
 		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
