@@ -28,7 +28,7 @@ BEGIN
 			'cost', 'cost_month', 'meter_export']
 		WHEN 'tenant' THEN ARRAY[
 			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
-			'currency_digits']
+			'currency_digits', 'meter_mark_read']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';
 	IF pattern IS NULL THEN
@@ -60,7 +60,8 @@ BEGIN
 			' meter.usage_part, meter.usage_daily, meter.usage_monthly, meter.endpoint_stats,'
 			' meter.service_daily, meter.top_users, meter.gauge_last, meter.gauge_level,'
 			' meter.gauge_hourly, meter.metric, meter.bill, meter.bill_line, meter.subscription,'
-			' meter.credit, meter.credit_use, meter.credit_balance TO %I', role);
+			' meter.credit, meter.credit_use, meter.credit_balance, meter.alert, meter.notification TO %I', role);
+		EXECUTE format('GRANT UPDATE (read_at) ON meter.notification TO %I', role);
 	ELSIF privileges <> 'app' THEN
 		-- partitions are read through their parents, which know whose rows to show
 		FOR relation IN
@@ -77,6 +78,8 @@ BEGIN
 			' meter.tenant_coupon TO %I', role);
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.outbox_meter, meter.outbox_hour,'
 			' meter.billing_outbox, meter.cost_rate, meter.focus_provider, meter.focus_service TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.alert_rule, meter.silence, meter.alert,'
+			' meter.incident, meter.incident_update, meter.notification, meter.alert_evaluation TO %I', role);
 		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
 	END IF;
 END
