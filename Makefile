@@ -174,6 +174,13 @@ SQL_PARTS = \
 	src/audit_privilege.sql \
 	src/audit_code.sql \
 	src/audit_entry.sql \
+	src/alert_rule.sql \
+	src/signal.sql \
+	src/silence.sql \
+	src/alert.sql \
+	src/incident.sql \
+	src/notification.sql \
+	src/alert_evaluate.sql \
 	src/row_security.sql \
 	src/grant.sql
 
@@ -194,7 +201,8 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
-	cost export budget context provision violation row_security maintain schedule stats \
+	cost export budget context provision violation alert_rule alert silence incident notification \
+	row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 

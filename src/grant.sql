@@ -28,7 +28,7 @@ BEGIN
 			'cost', 'cost_month', 'meter_export', 'budget_bounds']
 		WHEN 'tenant' THEN ARRAY[
 			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
-			'currency_digits', 'budget_bounds', 'known_time_zone']
+			'currency_digits', 'budget_bounds', 'known_time_zone', 'meter_mark_read']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';
 	IF pattern IS NULL THEN
@@ -62,8 +62,9 @@ BEGIN
 			' meter.gauge_hourly, meter.metric, meter.bill, meter.bill_line, meter.subscription,'
 			' meter.credit, meter.credit_use, meter.credit_balance, meter.budget, meter.budget_period,'
 			' meter.budget_spend, meter.budget_crossing, meter.budget_block, meter.budget_now,'
-			' meter.budget_status TO %I', role);
+			' meter.budget_status, meter.alert, meter.notification TO %I', role);
 		EXECUTE format('GRANT SELECT (tenant, plan, time_zone, billing_anchor) ON meter.tenant TO %I', role);
+		EXECUTE format('GRANT UPDATE (read_at) ON meter.notification TO %I', role);
 	ELSIF privileges <> 'app' THEN
 		-- partitions are read through their parents, which know whose rows to show
 		FOR relation IN
@@ -80,6 +81,8 @@ BEGIN
 			' meter.tenant_coupon, meter.budget TO %I', role);
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.outbox_meter, meter.outbox_hour,'
 			' meter.billing_outbox, meter.cost_rate, meter.focus_provider, meter.focus_service TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.alert_rule, meter.silence, meter.alert,'
+			' meter.incident, meter.incident_update, meter.notification, meter.alert_evaluation TO %I', role);
 		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
 	END IF;
 END

@@ -281,6 +281,18 @@ meter_maintain(PG_FUNCTION_ARGS)
 		delete_expired(rsinfo, "isolation_violation",
 					   "DELETE FROM meter.isolation_violation WHERE at < $1",
 					   before);
+		delete_expired(rsinfo, "alert",
+					   "DELETE FROM meter.alert WHERE state = 'resolved' AND resolved_at < $1",
+					   before);
+		delete_expired(rsinfo, "incident",
+					   "DELETE FROM meter.incident WHERE status = 'resolved' AND resolved_at < $1",
+					   before);
+		delete_expired(rsinfo, "notification",
+					   "DELETE FROM meter.notification WHERE created_at < $1",
+					   before);
+		delete_expired(rsinfo, "silence",
+					   "DELETE FROM meter.silence WHERE ends_at < $1",
+					   before);
 		forget_outbox(rsinfo, before);
 
 		/* last, since its locks are held to commit */

@@ -2,11 +2,11 @@
  * worker.c
  *		The background processes that work in a database.
  *
- * The flusher moves waiting events into the log; the roller rolls the log up
- * and makes and drops partitions.  They are two, so that a long rollup lets no
- * queue fill up.  Each ends when it has had nothing to do for a second, or
- * when the extension is not there.  What fails is logged, shown in meter.stats
- * and tried again, after a pause that grows.
+ * The flusher moves waiting events into the log; the roller rolls the log up,
+ * evaluates alerts, and makes and drops partitions.  They are two, so that a
+ * long rollup lets no queue fill up.  Each ends when it has had nothing to do
+ * for a second, or when the extension is not there.  What fails is logged,
+ * shown in meter.stats and tried again, after a pause that grows.
  */
 #include "postgres.h"
 
@@ -59,6 +59,7 @@ typedef struct Work
 	bool		with_inbox;
 	FlushResult flushed;
 	bool		called;			/* not left to pg_cron */
+	bool		alerts_open;	/* some alert may end without any event */
 	char	   *closing;		/* how far the closing of months is; NULL: not
 								 * begun, or at its end */
 } Work;
@@ -304,6 +305,29 @@ rollup_piece(Work *work)
 	call_unless_scheduled(work, "meter_rollup");
 }
 
+/*
+ * Rows of meter.alert that are open are looked at again soon, also if no event
+ * comes: "for" goes on, values are no more, silences end.
+ */
+static void
+alert_piece(Work *work)
+{
+	bool		isnull;
+
+	call_unless_scheduled(work, "meter_evaluate_alerts");
+	if (!work->called)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute("SELECT EXISTS (SELECT FROM meter.alert AS a "
+					"WHERE a.state OPERATOR(pg_catalog.<>) 'resolved')",
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read meter.alert");
+	work->alerts_open = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+												   SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+}
+
 static void
 budget_piece(Work *work)
 {
@@ -461,7 +485,11 @@ run_roller(void)
 		if (work.installed)
 			(void) do_work(budget_piece, &work, "reckoning what was spent of budgets");
 		if (work.installed)
+		{
+			if (!do_work(alert_piece, &work, "evaluating alerts") || work.alerts_open)
+				pg_atomic_write_u32(&my_entry->rollup_wanted, 1);
 			(void) do_work(outbox_piece, &work, "filling the outbox of bills");
+		}
 	}
 	if (TimestampDifferenceExceeds(maintained_at, GetCurrentTimestamp(),
 								   12 * 3600 * 1000) ||
