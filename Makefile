@@ -62,6 +62,7 @@ OBJS = \
 	src/guard_executor.o \
 	src/guard_object.o \
 	src/guard_utility.o \
+	src/health.o \
 	src/idempotency.o \
 	src/ignore.o \
 	src/inbox.o \
@@ -99,6 +100,7 @@ OBJS = \
 	src/shared.o \
 	src/sketch.o \
 	src/stats.o \
+	src/storage.o \
 	src/tenant.o \
 	src/total.o \
 	src/track.o \
@@ -135,6 +137,7 @@ SQL_PARTS = \
 	src/live.sql \
 	src/maintain.sql \
 	src/plan.sql \
+	src/gauge_limit.sql \
 	src/tenant.sql \
 	src/subscription.sql \
 	src/rule.sql \
@@ -167,6 +170,10 @@ SQL_PARTS = \
 	src/budget_count.sql \
 	src/provision.sql \
 	src/violation.sql \
+	src/storage.sql \
+	src/capacity.sql \
+	src/health.sql \
+	src/tenant_health.sql \
 	src/audit.sql \
 	src/audit_dependency.sql \
 	src/audit_body.sql \
@@ -202,7 +209,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
 	cost export budget context provision violation alert_rule alert silence incident notification \
-	row_security maintain schedule stats \
+	storage capacity health tenant_health row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
