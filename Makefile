@@ -83,6 +83,7 @@ OBJS = \
 	src/owner.o \
 	src/partition.o \
 	src/query_mask.o \
+	src/recent.o \
 	src/queue.o \
 	src/quota.o \
 	src/reference.o \
@@ -181,6 +182,8 @@ SQL_PARTS = \
 	src/audit_privilege.sql \
 	src/audit_code.sql \
 	src/audit_entry.sql \
+	src/recent.sql \
+	src/slo.sql \
 	src/alert_rule.sql \
 	src/signal.sql \
 	src/silence.sql \
@@ -208,7 +211,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
-	cost export budget context provision violation alert_rule alert silence incident notification \
+	cost export budget context provision violation alert_rule alert silence incident notification signal \
 	storage capacity health tenant_health row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
