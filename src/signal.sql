@@ -145,7 +145,8 @@ BEGIN
 	)
 	-- the short window tells that it still goes on
 	SELECT e.rule, l.tenant, l.service, round(LEAST(l.rate, s.rate), 2),
-		jsonb_build_object('subject', l.slo, 'slo', l.slo, 'requests', l.requests, 'bad', l.bad,
+		jsonb_build_object('subject', l.slo, 'slo', l.slo, 'title', format('error budget of %s burns %s times as fast as allowed',
+			l.slo, round(LEAST(l.rate, s.rate), 1)), 'requests', l.requests, 'bad', l.bad,
 			'long_rate', round(l.rate, 2), 'short_rate', round(s.rate, 2))
 	FROM enabled AS e
 	JOIN burnt AS l ON l.span = e.long

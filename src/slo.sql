@@ -47,9 +47,15 @@ CROSS JOIN LATERAL (
 			CASE WHEN o.kind = 'latency' THEN @extschema@.meter_sketch_count(h.latency)
 					- @extschema@.meter_sketch_count_below(h.latency, o.latency_ms::double precision)
 				ELSE h.errors - h.errors_4xx END AS bad
-		FROM meter.usage_hourly AS h
-		WHERE h.metric = 'api_requests' AND h.hour > now() - make_interval(days => o.days)
-			AND (h.tenant = o.tenant OR o.tenant IS NULL) AND (h.service = o.service OR o.service IS NULL)
+		FROM (
+			-- of one tenant, by the index
+			SELECT h.* FROM meter.usage_hourly AS h
+			WHERE h.tenant = o.tenant AND h.metric = 'api_requests' AND h.hour > now() - make_interval(days => o.days)
+			UNION ALL
+			SELECT h.* FROM meter.usage_hourly AS h
+			WHERE o.tenant IS NULL AND h.metric = 'api_requests' AND h.hour > now() - make_interval(days => o.days)
+		) AS h
+		WHERE h.service = o.service OR o.service IS NULL
 	) AS r
 ) AS u;
 COMMENT ON VIEW meter.slo_status IS
