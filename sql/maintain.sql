@@ -5,7 +5,7 @@ CREATE EXTENSION meter CASCADE;
 RESET client_min_messages;
 SET timezone = 'UTC';
 
-SELECT action, count(*) FROM meter_maintain() GROUP BY action;
+SELECT action, count(*) FROM meter_maintain() GROUP BY action ORDER BY action;
 SELECT count(*) FROM meter_maintain();
 -- today and seven days, this month and the next one
 SELECT bool_and(to_regclass('meter.event_p' || to_char(now() AT TIME ZONE 'UTC' + i * interval '1 day', 'YYYYMMDD')) IS NOT NULL)
