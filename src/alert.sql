@@ -61,9 +61,12 @@ COMMENT ON COLUMN meter.alert.acknowledged_at IS 'when somebody took care of it:
 COMMENT ON COLUMN meter.alert.acknowledged_by IS 'who';
 COMMENT ON COLUMN meter.alert.detail IS 'more about the last value, as of meter.alert_measure()';
 
--- At most one is open of the same thing.
-CREATE UNIQUE INDEX alert_open_key ON meter.alert (rule, tenant, service, subject) NULLS NOT DISTINCT
-	WHERE state <> 'resolved';
+-- At most one is open of the same thing.  As expressions, since an index is of use
+-- for = and not for IS NOT DISTINCT FROM; no name is empty.
+CREATE UNIQUE INDEX alert_open_key ON meter.alert
+	(rule, (COALESCE(tenant, '')), (COALESCE(service, '')), subject) WHERE state <> 'resolved';
+CREATE INDEX alert_firing_idx ON meter.alert ((COALESCE(tenant, '')), (COALESCE(service, '')))
+	WHERE state = 'firing';
 CREATE INDEX alert_untold_idx ON meter.alert (alert_id)
 	WHERE state = 'firing' AND told IS NULL OR state = 'resolved' AND told = 'firing';
 CREATE INDEX alert_tenant_idx ON meter.alert (tenant, started_at);
@@ -138,6 +141,8 @@ BEGIN
 		ORDER BY v.rule, v.tenant, v.service, d.subject, v.value DESC
 	), compared AS (
 		SELECT o.alert_id, o.state, o.started_at, o.measured_at,
+			COALESCE(o.rule, m.rule) AS any_rule, COALESCE(o.tenant, m.tenant) AS any_tenant,
+			COALESCE(o.service, m.service) AS any_service,
 			r.rule IS NULL AS ruleless, r.no_data_after,
 			m.period IS DISTINCT FROM o.period AS is_other_period,
 			m.rule, m.signal, m.tenant, m.service, m.subject, m.value, m.detail, m.threshold, m.resolve_below,
@@ -159,13 +164,16 @@ BEGIN
 				WHEN c.state = 'pending' AND NOT c.is_reached
 					OR c.state = 'firing' AND c.value < COALESCE(c.resolve_below, c.threshold) THEN 'recovered'
 			END AS ends,
-			COALESCE(c.state = 'firing' OR at - COALESCE(c.started_at, at) >= c.for_duration, false) AS fires
+			COALESCE(c.state = 'firing' OR at - COALESCE(c.started_at, at) >= c.for_duration, false) AS fires,
+			-- mostly there is none
+			CASE WHEN (SELECT EXISTS (SELECT FROM meter.silence AS s WHERE at < s.ends_at))
+				THEN meter.is_silenced(c.any_rule, c.any_tenant, c.any_service, at) ELSE false END AS silenced
 		FROM compared AS c
 		WHERE c.alert_id IS NOT NULL OR c.is_reached
 	), dropped AS (
 		-- what never fired has never been
 		DELETE FROM meter.alert AS a USING judged AS j
-		WHERE a.alert_id = j.alert_id AND j.state = 'pending' AND j.ends IS NOT NULL
+		WHERE a.alert_id = j.alert_id AND a.state = 'pending' AND j.state = 'pending' AND j.ends IS NOT NULL
 		RETURNING 1
 	), moved AS (
 		UPDATE meter.alert AS a
@@ -182,9 +190,9 @@ BEGIN
 			measured_at = CASE WHEN j.value IS NOT NULL THEN at ELSE a.measured_at END,
 			title = CASE WHEN a.state = 'pending' AND j.fires AND j.ends IS NULL THEN COALESCE(j.title,
 				meter.alert_title(a.signal, a.tenant, a.service, j.value, j.threshold)) ELSE a.title END,
-			silenced = meter.is_silenced(a.rule, a.tenant, a.service, at)
+			silenced = j.silenced
 		FROM judged AS j
-		WHERE a.alert_id = j.alert_id AND NOT (j.state = 'pending' AND j.ends IS NOT NULL)
+		WHERE a.alert_id = j.alert_id AND a.state <> 'resolved' AND NOT (j.state = 'pending' AND j.ends IS NOT NULL)
 		RETURNING j.state AS was, a.state AS state
 	), begun AS (
 		INSERT INTO meter.alert AS a (rule, signal, tenant, service, subject, severity, state, title, value, peak, threshold,
@@ -194,7 +202,7 @@ BEGIN
 			COALESCE(j.title, meter.alert_title(j.signal, j.tenant, j.service, j.value, j.threshold)),
 			j.value, j.value, j.threshold, j.period, at, at,
 			CASE WHEN j.for_duration <= interval '0' THEN at END,
-			meter.is_silenced(j.rule, j.tenant, j.service, at), j.detail
+			j.silenced, j.detail
 		FROM judged AS j
 		WHERE j.is_reached AND (j.alert_id IS NULL OR j.ends = ANY (ARRAY['period', 'rule']))
 			AND (SELECT count(*) FROM dropped) + (SELECT count(*) FROM moved) >= 0

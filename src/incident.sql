@@ -29,7 +29,7 @@ COMMENT ON COLUMN meter.incident.acknowledged_at IS 'when somebody took care of 
 COMMENT ON COLUMN meter.incident.acknowledged_by IS 'who';
 COMMENT ON COLUMN meter.incident.resolved_at IS 'when the last of its alerts was over';
 -- At most one is open for each tenant and service.
-CREATE UNIQUE INDEX incident_open_key ON meter.incident (tenant, service) NULLS NOT DISTINCT
+CREATE UNIQUE INDEX incident_open_key ON meter.incident ((COALESCE(tenant, '')), (COALESCE(service, '')))
 	WHERE status <> 'resolved';
 CREATE INDEX incident_opened_at_idx ON meter.incident (opened_at);
 SELECT pg_catalog.pg_extension_config_dump('meter.incident', '');
@@ -134,10 +134,11 @@ BEGIN
 	), resolved AS (
 		UPDATE meter.incident AS i
 		SET status = 'resolved', resolved_at = at
-		WHERE i.status <> 'resolved' AND i.incident_id IN (SELECT o.incident_id FROM ended AS o)
+		FROM (SELECT o.incident_id, o.n FROM ended AS o GROUP BY o.incident_id, o.n) AS o
+		WHERE i.status <> 'resolved' AND i.incident_id = o.incident_id
 			AND NOT EXISTS (
 				SELECT FROM meter.alert AS a WHERE a.incident_id = i.incident_id AND a.state = 'firing')
-		RETURNING i.incident_id, i.tenant
+		RETURNING i.incident_id, i.tenant, o.n
 	)
 	INSERT INTO meter.incident_update (incident_id, n, tenant, at, kind, alert_id, severity, message)
 	SELECT l.incident_id, l.n + row_number() OVER (PARTITION BY l.incident_id
@@ -148,7 +149,7 @@ BEGIN
 			o.rule, o.subject
 		FROM ended AS o
 		UNION ALL
-		SELECT r.incident_id, (SELECT max(o.n) FROM ended AS o WHERE o.incident_id = r.incident_id), r.tenant,
+		SELECT r.incident_id, r.n, r.tenant,
 			'resolved', NULL, NULL, NULL, NULL, NULL
 		FROM resolved AS r
 	) AS l;

@@ -91,17 +91,14 @@ BEGIN
 		JOIN meter.alert_signal AS s ON s.signal = a.signal
 		WHERE a.state = 'firing' AND a.told IS NULL AND NOT a.silenced
 			OR a.state = 'resolved' AND a.told = 'firing'
-	), sick AS (
-		SELECT a.tenant, a.service
-		FROM meter.alert AS a
-		JOIN meter.alert_signal AS s ON s.signal = a.signal AND s.of_health
-		WHERE a.state = 'firing' AND (a.told IS NOT NULL OR NOT a.silenced)
 	), named AS (
 		SELECT d.*, CASE
 				WHEN d.state = 'firing' THEN d.event
 				WHEN d.of_health AND d.place = 1 AND NOT EXISTS (
-					SELECT FROM sick AS h WHERE COALESCE(h.tenant, '') = COALESCE(d.tenant, '')
-						AND COALESCE(h.service, '') = COALESCE(d.service, '')) THEN 'api.health.recovered'
+					SELECT FROM meter.alert AS a
+					WHERE COALESCE(a.tenant, '') = COALESCE(d.tenant, '') AND a.state = 'firing'
+						AND COALESCE(a.service, '') = COALESCE(d.service, '') AND (a.told IS NOT NULL OR NOT a.silenced)
+						AND a.signal = ANY (ARRAY(SELECT s.signal FROM meter.alert_signal AS s WHERE s.of_health))) THEN 'api.health.recovered'
 				ELSE 'api.alert.resolved' END AS kind
 		FROM due AS d
 		WHERE d.reason IS DISTINCT FROM 'period'
