@@ -10,6 +10,8 @@
 CREATE TABLE meter.budget_position (
 	last_seq bigint NOT NULL
 );
+-- without one, a publication of all tables would turn every change into an error
+ALTER TABLE meter.budget_position REPLICA IDENTITY FULL;
 COMMENT ON TABLE meter.budget_position IS
 'Position in the log up to which costs are in meter.budget_spend: one row, or none if nothing was counted yet; not in dumps';
 COMMENT ON COLUMN meter.budget_position.last_seq IS 'last event that was added';
@@ -18,6 +20,8 @@ COMMENT ON COLUMN meter.budget_position.last_seq IS 'last event that was added';
 CREATE TABLE meter.budget_stale (
 	tenant text COLLATE "C" NOT NULL
 );
+-- without one, a publication of all tables would turn every change into an error
+ALTER TABLE meter.budget_stale REPLICA IDENTITY FULL;
 COMMENT ON TABLE meter.budget_stale IS
 'Tenants with budgets of charges that have usage which is not rated yet';
 COMMENT ON COLUMN meter.budget_stale.tenant IS 'the tenant; may be there more than once';

@@ -17,6 +17,8 @@ CREATE TABLE meter.usage_recent (
 	latency @extschema@.meter_sketch,
 	CONSTRAINT usage_recent_key UNIQUE NULLS NOT DISTINCT (bucket, is_hour, tenant, service)
 ) WITH (fillfactor = 70);
+-- no column of the index may be null for USING INDEX
+ALTER TABLE meter.usage_recent REPLICA IDENTITY FULL;
 COMMENT ON TABLE meter.usage_recent IS
 'Requests (metric api_requests) and costs (of all metrics) by tenant and service: of the last three hours by five minutes, of the last three days by hour. What alerts are measured by; written by meter_rollup(), an event belongs to the time of the last one that was rolled up with it; corrections do not change it';
 COMMENT ON COLUMN meter.usage_recent.bucket IS 'beginning of the five minutes or of the hour, UTC';
@@ -72,6 +74,8 @@ CREATE TABLE meter.usage_normal (
 	days integer NOT NULL,
 	CONSTRAINT usage_normal_key UNIQUE NULLS NOT DISTINCT (day, hour_of_day, tenant, service)
 );
+-- no column of the index may be null for USING INDEX
+ALTER TABLE meter.usage_normal REPLICA IDENTITY FULL;
 COMMENT ON TABLE meter.usage_normal IS
 'What is normal in the hours of today: the median of the same hour of the same weekday in the four weeks before, or where there are less than two of these, of the ten days that are looked at, if there are three. Learnt from meter.usage_hourly once a day';
 COMMENT ON COLUMN meter.usage_normal.day IS 'for which day, UTC';
