@@ -13,11 +13,16 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_policy.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -268,13 +273,56 @@ guard_schema_name(const char *schema, const char *command)
 }
 
 /*
- * Any object: by its schema, if it is of a kind that has one.
+ * The relation on which a trigger, policy or rule is, or InvalidOid.  The
+ * triggers of foreign keys are the constraint's, which may be another's.
+ */
+static Oid
+relation_of(const ObjectAddress *object)
+{
+	AttrNumber	number;
+	Relation	catalog;
+	HeapTuple	tuple;
+	Oid			relid = InvalidOid;
+
+	switch (object->classId)
+	{
+		case TriggerRelationId:
+			number = Anum_pg_trigger_tgrelid;
+			break;
+		case PolicyRelationId:
+			number = Anum_pg_policy_polrelid;
+			break;
+		case RewriteRelationId:
+			number = Anum_pg_rewrite_ev_class;
+			break;
+		default:
+			return InvalidOid;
+	}
+	catalog = table_open(object->classId, AccessShareLock);
+	tuple = get_catalog_object_by_oid(catalog, get_object_attnum_oid(object->classId),
+									  object->objectId);
+	if (HeapTupleIsValid(tuple) &&
+		!(object->classId == TriggerRelationId &&
+		  ((Form_pg_trigger) GETSTRUCT(tuple))->tgisinternal))
+	{
+		bool		isnull;
+
+		relid = DatumGetObjectId(heap_getattr(tuple, number, RelationGetDescr(catalog), &isnull));
+	}
+	table_close(catalog, AccessShareLock);
+	return relid;
+}
+
+/*
+ * Any object: by its schema, if it is of a kind that has one, or by the
+ * relation on which it is.
  */
 void
 guard_object(const ObjectAddress *object, const char *command)
 {
 	int			cache;
 	Oid			schema;
+	Oid			relid;
 	const char *owner;
 
 	if (object->objectId < FirstUnpinnedObjectId)
@@ -282,6 +330,12 @@ guard_object(const ObjectAddress *object, const char *command)
 	if (object->classId == RelationRelationId)
 	{
 		guard_relation(object->objectId, command);
+		return;
+	}
+	relid = relation_of(object);
+	if (OidIsValid(relid))
+	{
+		guard_relation(relid, command);
 		return;
 	}
 	if (object->classId == NamespaceRelationId)

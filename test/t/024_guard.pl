@@ -36,6 +36,14 @@ for my $tenant ('a', 'b')
 		CREATE FUNCTION $s.trig() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 		CREATE PROCEDURE $s.p() LANGUAGE plpgsql AS 'BEGIN END';
 		CREATE MATERIALIZED VIEW $s.mv AS SELECT 1 AS x;
+		CREATE FUNCTION shared.guard_$s() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+		CREATE FUNCTION shared.pol_$s() RETURNS boolean LANGUAGE sql AS 'SELECT true';
+		CREATE TABLE $s.guarded (id int);
+		CREATE TRIGGER trig BEFORE INSERT ON $s.guarded FOR EACH ROW EXECUTE FUNCTION shared.guard_$s();
+		CREATE POLICY pol ON $s.guarded USING (shared.pol_$s());
+		CREATE RULE ru AS ON DELETE TO $s.guarded DO ALSO SELECT 1;
+		CREATE TYPE $s.comp AS (x int);
+		CREATE CAST ($s.comp AS text) WITH INOUT;
 		CREATE VIEW shared.v_$s AS SELECT * FROM $s.secret;
 		CREATE VIEW shared.vv_$s AS SELECT * FROM shared.v_$s;
 		CREATE FUNCTION shared.sql_$s() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM $s.secret';
@@ -155,6 +163,15 @@ my @attempts = (
 	[ 'DROP SEQUENCE', 'TB.seq', 'DROP SEQUENCE TB.seq' ],
 	[ 'DROP TYPE', 'TB.kind', 'DROP TYPE TB.kind' ],
 	[ 'DROP SCHEMA', 'TB', 'DROP SCHEMA TB CASCADE' ],
+	[ 'DROP TRIGGER', 'TB.guarded', 'DROP TRIGGER trig ON TB.guarded' ],
+	[ 'DROP POLICY', 'TB.guarded', 'DROP POLICY pol ON TB.guarded' ],
+	[ 'DROP RULE', 'TB.guarded', 'DROP RULE ru ON TB.guarded' ],
+	[ 'DROP CAST', 'TB.comp', 'DROP CAST (TB.comp AS text)' ],
+	[ 'DROP of a function, and by CASCADE of a trigger', 'TB.guarded', 'DROP FUNCTION shared.guard_TB() CASCADE' ],
+	[ 'DROP of a function, and by CASCADE of a policy', 'TB.guarded', 'DROP FUNCTION shared.pol_TB() CASCADE' ],
+	[ 'TRIGGER ... DEPENDS ON EXTENSION', 'TB.guarded', 'ALTER TRIGGER trig ON TB.guarded DEPENDS ON EXTENSION postgres_fdw' ],
+	[ 'FUNCTION ... DEPENDS ON EXTENSION', 'TB.f()', 'ALTER FUNCTION TB.f() DEPENDS ON EXTENSION postgres_fdw' ],
+	[ 'ALTER EXTENSION ADD', 'TB.other', 'ALTER EXTENSION postgres_fdw ADD TABLE TB.other' ],
 	[ 'COMMENT ON TABLE', 'TB.secret', q{COMMENT ON TABLE TB.secret IS 'x'} ],
 	[ 'COMMENT ON COLUMN', 'TB.secret', q{COMMENT ON COLUMN TB.secret.v IS 'x'} ],
 	[ 'COMMENT ON FUNCTION', 'TB.f()', q{COMMENT ON FUNCTION TB.f() IS 'x'} ],
