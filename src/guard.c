@@ -9,7 +9,8 @@
  * guard_utility.c that of other statements, and guard_object.c that of what
  * these make, alter and drop.
  *
- * Objects of the server itself (below FirstUnpinnedObjectId) are nobody's.
+ * Objects of the server itself (below FirstUnpinnedObjectId) are nobody's, but
+ * for its statistics.
  */
 #include "postgres.h"
 
@@ -22,6 +23,8 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_rewrite.h"
+#include "catalog/pg_statistic.h"
+#include "catalog/pg_statistic_ext_data.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -227,6 +230,20 @@ temporary_owner(Oid relid)
 
 /* --- objects ------------------------------------------------------------ */
 
+/*
+ * Statistics hold values of all tenants' tables, and so do the views on them.
+ */
+static void
+look_at_statistics(Oid relid, const char *command)
+{
+	if (relid != StatisticRelationId && relid != StatisticExtDataRelationId)
+		return;
+	if (context_tenant() != NULL || setting_isolation_require_context)
+		guard_report(NULL, "table",
+					 relid == StatisticRelationId ? "pg_catalog.pg_statistic" :
+					 "pg_catalog.pg_statistic_ext_data", command);
+}
+
 void
 guard_relation(Oid relid, const char *command)
 {
@@ -235,7 +252,10 @@ guard_relation(Oid relid, const char *command)
 	ObjectAddress object;
 
 	if (relid < FirstUnpinnedObjectId)
+	{
+		look_at_statistics(relid, command);
 		return;
+	}
 	schema = get_rel_namespace(relid);
 	if (schema < FirstUnpinnedObjectId)
 		return;
