@@ -76,6 +76,7 @@ OBJS = \
 	src/llm_token.o \
 	src/log.o \
 	src/maintain.o \
+	src/member.o \
 	src/meter.o \
 	src/metric.o \
 	src/model_price.o \
