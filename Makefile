@@ -71,6 +71,7 @@ OBJS = \
 	src/limit.o \
 	src/limit_bucket.o \
 	src/limit_state.o \
+	src/listen.o \
 	src/live.o \
 	src/llm.o \
 	src/llm_token.o \
