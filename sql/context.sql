@@ -190,6 +190,7 @@ SELECT meter_require('ctx_b');
 SELECT meter_refund('ctx_b');
 SELECT meter_reset_limit('ctx_b');
 SELECT meter_correct('ctx_b', seq => 1, void => true);
+SELECT meter_void_bill('ctx_b', '2026-09-01', 'wrong');
 SELECT meter_set_tenant(NULL);
 SELECT tenant FROM meter.inbox WHERE tenant LIKE 'ctx%';
 

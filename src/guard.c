@@ -148,6 +148,9 @@ guard_report(const char *owner, const char *object_type, const char *object,
 	const char *tenant = context_tenant();
 	Violation	violation = {0};
 
+	/* what is recorded may have it forgotten */
+	if (tenant != NULL)
+		tenant = pstrdup(tenant);
 	violation.command = command;
 	violation.tenant = tenant;
 	violation.foreign_tenant = owner;
