@@ -72,11 +72,13 @@ OBJS = \
 	src/limit.o \
 	src/limit_bucket.o \
 	src/limit_state.o \
+	src/listen.o \
 	src/live.o \
 	src/llm.o \
 	src/llm_token.o \
 	src/log.o \
 	src/maintain.o \
+	src/member.o \
 	src/meter.o \
 	src/metric.o \
 	src/model_price.o \

@@ -42,6 +42,7 @@
 #include "context.h"
 #include "event.h"
 #include "guard.h"
+#include "member.h"
 #include "owner.h"
 #include "schema.h"
 #include "setting.h"
@@ -118,7 +119,7 @@ guard_active(void)
 		return false;
 
 	/* what is read to find out is not looked at, nor finds out more */
-	return !schema_busy() && !context_busy() && !creating_extension && IsTransactionState() &&
+	return !schema_busy() && !member_busy() && !creating_extension && IsTransactionState() &&
 		!is_exempt(GetSessionUserId(), GetOuterUserId());
 }
 
@@ -147,6 +148,9 @@ guard_report(const char *owner, const char *object_type, const char *object,
 	const char *tenant = context_tenant();
 	Violation	violation = {0};
 
+	/* what is recorded may have it forgotten */
+	if (tenant != NULL)
+		tenant = pstrdup(tenant);
 	violation.command = command;
 	violation.tenant = tenant;
 	violation.foreign_tenant = owner;
