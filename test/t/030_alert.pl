@@ -1,4 +1,4 @@
-# 029_alert.pl: alerts, evaluated by many at once and by one that is killed.
+# 030_alert.pl: alerts, evaluated by many at once and by one that is killed.
 #
 # Each crossing of a threshold makes one alert, one incident and one
 # notification, whoever evaluates: pg_cron, the background worker and people can
@@ -154,6 +154,7 @@ in_session($listener, 'LISTEN meter');
 is(ask('SELECT resolved FROM meter_evaluate_alerts()'), '1', 'the next one makes up for it');
 is(ask($state), '1|1|3|2', 'once');
 is(join(', ', heard()), 'x resolved', 'and tells of it once');
+close_session($listener);
 
 # When the end has been told, also the server's end does not have it told again.
 ask(q{UPDATE measured SET value = 12});
@@ -199,6 +200,5 @@ ask(q{SELECT meter_track('after')});
 ok_until(q{SELECT last_error = 'division by zero' FROM meter.stats}, 'an evaluation that fails is told in meter.stats');
 ok_until(q{SELECT EXISTS (SELECT FROM meter.usage_hourly WHERE tenant = 'after')}, 'and is not in the way of the rollup');
 
-close_session($listener);
 $node->stop;
 done_testing();
