@@ -156,7 +156,6 @@ SQL_PARTS = \
 	src/credit.sql \
 	src/coupon.sql \
 	src/billing.sql \
-	src/reference.sql \
 	src/aggregation.sql \
 	src/bill.sql \
 	src/rating.sql \
@@ -193,6 +192,7 @@ SQL_PARTS = \
 	src/incident.sql \
 	src/notification.sql \
 	src/alert_evaluate.sql \
+	src/reference.sql \
 	src/row_security.sql \
 	src/grant.sql
 

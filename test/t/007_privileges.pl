@@ -310,7 +310,9 @@ for my $path ('evil, pg_catalog', 'evil, pg_temp, pg_catalog, public', 'pg_temp,
 	unlike(ask("${prepare}SELECT * FROM $_"), qr/ERROR/, "search_path $path: $_ answers")
 	  for 'meter.live', 'meter.usage_daily', 'meter.usage_monthly', 'meter.endpoint_stats', 'meter.service_daily',
 	  'meter.top_users', 'meter.gauge_hourly', 'meter.gauge_level', 'public.meter_maintain()',
-	  q{meter.billing_usage('2026-03-01')}, q{meter.billing_usage_missing('2026-03-01')}, 'meter.usage_late';
+	  q{meter.billing_usage('2026-03-01')}, q{meter.billing_usage_missing('2026-03-01')}, 'meter.usage_late',
+	  'meter.storage_growth', 'meter.request_growth', 'meter.tenant_growth', 'meter.provisioning', 'meter.tenant_health',
+	  'public.meter_health()', 'public.meter_sample_storage()', 'public.meter_forecast_storage()';
 	ask($prepare . q{SELECT public.meter_grant('app', 'app')});
 
 	# and a tenant, whose rows are chosen by an expression of ours
