@@ -166,13 +166,15 @@ SQL_PARTS = \
 	src/outbox.sql \
 	src/outbox_fill.sql \
 	src/cost.sql \
-	src/forecast.sql \
 	src/focus.sql \
 	src/export.sql \
 	src/schedule.sql \
 	src/stats.sql \
 	src/budget.sql \
 	src/budget_count.sql \
+	src/forecast.sql \
+	src/projection.sql \
+	src/projection_charge.sql \
 	src/provision.sql \
 	src/violation.sql \
 	src/storage.sql \
@@ -215,7 +217,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
-	cost export budget forecast context provision violation alert_rule alert silence incident notification signal \
+	cost export budget forecast projection context provision violation alert_rule alert silence incident notification signal \
 	storage capacity health tenant_health row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))

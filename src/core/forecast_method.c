@@ -135,8 +135,8 @@ forecast_clean(const double *y, int n, int season, double *out)
 		size[t] = fabs(off[t]);
 	}
 	bound = n > 0 ? SPIKE_DEVIATIONS * MAD_TO_DEVIATION * forecast_median(size, n) : 0;
-	/* where more than half of it never changes, nobody knows what is unusual */
-	if (n >= 3 && bound > 0)
+	/* where most of it repeats exactly, all else is unusual */
+	if (n >= 3)
 	{
 		for (int t = 0; t < n;)
 		{
