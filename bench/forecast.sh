@@ -12,9 +12,10 @@
 # run has the same series.
 #
 # Then real series, if METER_DATA is a directory that has them: requests of a
-# cloud and tokens of a language model, of one quarter of an hour and one hour.
-# Cut into 60 steps they are a "month" of 30 steps after as many others; they
-# have no season, so one of 7 steps is as good as any.
+# cloud in 5 seconds each and generated tokens of a language model in 20 seconds
+# each, of a quarter of an hour and an hour.  Every third step begins a "month" of
+# 30 steps after as many others.  They have no season; it is taken for 7 steps all
+# the same, as days of weeks are.
 
 # shellcheck disable=SC2154		# from run.sh
 series=$((500 / divisor))
@@ -55,7 +56,11 @@ SQL
 if [ -n "${METER_DATA:-}" ] && [ -r "$METER_DATA/openstack_api.csv" ]; then
 	for file in openstack_api azure_llm_code; do
 		columns='at, a, b'
-		[ "$file" = azure_llm_code ] || columns='at, a, b, c, d, e, f, g, h'
+		seconds=20
+		if [ "$file" = openstack_api ]; then
+			columns='at, a, b, c, d, e, f, g, h'
+			seconds=5
+		fi
 		# which the server need not be able to read
 		{
 			say "CREATE TEMP TABLE real (at text, a text, b text, c text, d text, e text, f text, g text, h text);"
@@ -63,20 +68,20 @@ if [ -n "${METER_DATA:-}" ] && [ -r "$METER_DATA/openstack_api.csv" ]; then
 			cat "$METER_DATA/$file.csv"
 			say '\.'
 			cat <<-'SQL'
-				INSERT INTO bench.series
-				SELECT :'file', 1, s.day, COALESCE(sum(s.value), 0)
-				FROM (
-					SELECT least(floor(60 * extract(epoch FROM r.at::timestamp - b.low) / extract(epoch FROM b.high - b.low)), 59)::integer AS day,
-						CASE :'file' WHEN 'openstack_api' THEN 1 ELSE r.b::double precision END AS value
+				WITH step AS (
+					SELECT floor(extract(epoch FROM r.at::timestamp - b.low) / :seconds)::integer AS step,
+						sum(CASE :'file' WHEN 'openstack_api' THEN 1 ELSE r.b::double precision END) AS value
 					FROM real AS r
-					CROSS JOIN (SELECT min(at::timestamp) AS low, max(at::timestamp) AS high FROM real) AS b
-				) AS s
-				GROUP BY s.day;
+					CROSS JOIN (SELECT min(at::timestamp) AS low FROM real) AS b
+					GROUP BY 1
+				)
 				INSERT INTO bench.series
-				SELECT :'file', 1, d, 0 FROM generate_series(0, 59) AS d
-				WHERE NOT EXISTS (SELECT FROM bench.series AS s WHERE s.kind = :'file' AND s.day = d);
+				SELECT :'file', w.first, d.day, COALESCE(s.value, 0)
+				FROM generate_series(0, (SELECT max(step) FROM step) - 60, 3) AS w(first)
+				CROSS JOIN generate_series(0, 59) AS d(day)
+				LEFT JOIN step AS s ON s.step = w.first + d.day;
 			SQL
-		} | sql -v file="$file" -f - >/dev/null
+		} | sql -v file="$file" -v seconds="$seconds" -f - >/dev/null
 	done
 else
 	say "METER_DATA names no directory with openstack_api.csv: generated series only"
