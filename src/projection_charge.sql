@@ -380,7 +380,8 @@ BEGIN
 	), monthly AS MATERIALIZED (
 		SELECT m.month, meter.bill_periods(m.month, m.tenants) AS periods
 		FROM (SELECT p.month, array_agg(DISTINCT p.tenant) AS tenants FROM piece AS p GROUP BY p.month) AS m
-	), line AS (
+	), line AS MATERIALIZED (
+		-- rated once for each month and each of the four
 		SELECT n.month, n.scenario, l.tenant, l.price_id, l.price, l.from_at, l.quantity, l.amount_exact
 		FROM (
 			SELECT m.month, m.periods, c.scenario, ARRAY(

@@ -416,13 +416,16 @@ typedef struct State
 	double	   *effect;			/* of the steps of a season */
 } State;
 
-/* Smooths the history.  Returns the sum of squared errors. */
+/*
+ * Smooths the history.  Returns the sum of squared errors, or something above
+ * the limit if it would be.
+ */
 static double
-smooth(const double *y, int n, int season, const Smoothing *by, State *state, double *error)
+smooth(const double *y, int n, int season, const Smoothing *by, State *state, double limit, double *error)
 {
 	double		sum = 0;
 
-	for (int t = 0; t < n; t++)
+	for (int t = 0; t < n && sum <= limit; t++)
 	{
 		double	   *effect = &state->effect[t % season];
 		double		trend = by->phi * state->trend;
@@ -482,7 +485,7 @@ fit_holt_winters(const double *y, int n, int season, int horizon, ForecastFit *f
 	double	   *first = doubles(season);
 	double	   *error = doubles(n);
 	double		excess = forecast_clean(y, n, season, clean);
-	double		best = -1;
+	double		best = HUGE_VAL;
 	double		freedom = n - season - 3;
 	double		damping = 0;
 	double		power = 1;
@@ -507,9 +510,9 @@ fit_holt_winters(const double *y, int n, int season, int horizon, ForecastFit *f
 					state.level = start.level;
 					state.trend = start.trend;
 					memcpy(state.effect, first, sizeof(double) * (size_t) season);
-					sum = smooth(clean, n, season, &tried, &state, NULL);
+					sum = smooth(clean, n, season, &tried, &state, best, NULL);
 					/* of what fits as well, the calmer one, which comes first */
-					if (best < 0 || sum < best * 0.99)
+					if (sum < best * 0.99)
 					{
 						best = sum;
 						by = tried;
@@ -519,7 +522,7 @@ fit_holt_winters(const double *y, int n, int season, int horizon, ForecastFit *f
 	state.level = start.level;
 	state.trend = start.trend;
 	memcpy(state.effect, first, sizeof(double) * (size_t) season);
-	smooth(clean, n, season, &by, &state, error);
+	smooth(clean, n, season, &by, &state, HUGE_VAL, error);
 	fit->n_residual = 0;
 	fit->noise = 0;
 	for (int t = 0; t < n; t++)
