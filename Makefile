@@ -17,6 +17,8 @@ CORE = \
 	src/core/csv.o \
 	src/core/endpoint.o \
 	src/core/exactsum.o \
+	src/core/forecast.o \
+	src/core/forecast_method.o \
 	src/core/pattern.o \
 	src/core/ring.o \
 	src/core/ring_file.o \
@@ -57,6 +59,7 @@ OBJS = \
 	src/flush.o \
 	src/flush_commit.o \
 	src/fold.o \
+	src/forecast.o \
 	src/gauge.o \
 	src/guard.o \
 	src/guard_executor.o \
@@ -170,6 +173,9 @@ SQL_PARTS = \
 	src/stats.sql \
 	src/budget.sql \
 	src/budget_count.sql \
+	src/forecast.sql \
+	src/projection.sql \
+	src/projection_charge.sql \
 	src/provision.sql \
 	src/violation.sql \
 	src/storage.sql \
@@ -213,7 +219,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
-	cost export budget context provision violation alert_rule alert silence incident notification signal \
+	cost export budget forecast projection context provision violation alert_rule alert silence incident notification signal \
 	storage capacity health tenant_health row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
