@@ -171,6 +171,7 @@ SQL_PARTS = \
 	src/audit_privilege.sql \
 	src/audit_code.sql \
 	src/audit_entry.sql \
+	src/api_version.sql \
 	src/row_security.sql \
 	src/grant.sql
 
@@ -192,7 +193,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
 	cost export context provision violation row_security maintain schedule stats \
-	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
+	audit_dependency audit_body audit_database audit_privilege audit_code api_version grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

@@ -14,7 +14,7 @@ BEGIN
 			'meter_track(_batch|_llm)?', 'meter_normalize_endpoint', 'meter_llm_cost',
 			'meter_check', 'meter_allow', 'meter_require', 'meter_refund',
 			'meter_set_tenant', 'meter_current_tenant',
-			'meter_headers', 'header_.*',
+			'meter_headers', 'header_.*', 'api_version_(begins|status)',
 			'meter_(explain_)?charge(_events|_check)?']
 		WHEN 'analyst' THEN ARRAY[
 			'meter_set_tenant', 'meter_current_tenant', 'visible_tenants', 'sees_all_tenants',
@@ -25,10 +25,10 @@ BEGIN
 			'meter_(explain_)?charge(_events|_check)?',
 			'currency_digits', 'fx', 'billing_(span|period|plan|price|segment|usage|usage_missing)',
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
-			'cost', 'cost_month', 'meter_export']
+			'cost', 'cost_month', 'meter_export', 'meter_api_version_usage', 'api_version_.*']
 		WHEN 'tenant' THEN ARRAY[
 			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
-			'currency_digits']
+			'currency_digits', 'meter_api_version_usage', 'api_version_.*']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';
 	IF pattern IS NULL THEN
@@ -55,12 +55,17 @@ BEGIN
 			' endpoint, method, user_id, cost, metadata, idempotency_key, request_id,'
 			' error_message) ON meter.inbox TO %I', role);
 	END IF;
+	IF privileges = 'app' THEN
+		-- what meter_headers() tells of
+		EXECUTE format('GRANT SELECT ON meter.api_version TO %I', role);
+	END IF;
 	IF privileges = 'tenant' THEN
 		EXECUTE format('GRANT SELECT ON meter.event, meter.usage_hourly, meter.usage_user_daily,'
 			' meter.usage_part, meter.usage_daily, meter.usage_monthly, meter.endpoint_stats,'
 			' meter.service_daily, meter.top_users, meter.gauge_last, meter.gauge_level,'
 			' meter.gauge_hourly, meter.metric, meter.bill, meter.bill_line, meter.subscription,'
 			' meter.credit, meter.credit_use, meter.credit_balance TO %I', role);
+		EXECUTE format('GRANT SELECT ON meter.api_version, meter.api_version_usage TO %I', role);
 	ELSIF privileges <> 'app' THEN
 		-- partitions are read through their parents, which know whose rows to show
 		FOR relation IN
@@ -76,7 +81,8 @@ BEGIN
 			' meter.price, meter.model_price, meter.fx_rate, meter.credit, meter.coupon,'
 			' meter.tenant_coupon TO %I', role);
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.outbox_meter, meter.outbox_hour,'
-			' meter.billing_outbox, meter.cost_rate, meter.focus_provider, meter.focus_service TO %I', role);
+			' meter.billing_outbox, meter.cost_rate, meter.focus_provider, meter.focus_service,'
+			' meter.api_version TO %I', role);
 		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
 	END IF;
 END
