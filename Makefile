@@ -39,6 +39,7 @@ OBJS = \
 	src/amount.o \
 	src/batch.o \
 	src/bill.o \
+	src/budget.o \
 	src/charge.o \
 	src/charge_params.o \
 	src/charge_percentage.o \
@@ -61,6 +62,7 @@ OBJS = \
 	src/guard_executor.o \
 	src/guard_object.o \
 	src/guard_utility.o \
+	src/health.o \
 	src/idempotency.o \
 	src/ignore.o \
 	src/inbox.o \
@@ -98,6 +100,7 @@ OBJS = \
 	src/shared.o \
 	src/sketch.o \
 	src/stats.o \
+	src/storage.o \
 	src/tenant.o \
 	src/total.o \
 	src/track.o \
@@ -134,6 +137,7 @@ SQL_PARTS = \
 	src/live.sql \
 	src/maintain.sql \
 	src/plan.sql \
+	src/gauge_limit.sql \
 	src/tenant.sql \
 	src/subscription.sql \
 	src/rule.sql \
@@ -162,8 +166,14 @@ SQL_PARTS = \
 	src/export.sql \
 	src/schedule.sql \
 	src/stats.sql \
+	src/budget.sql \
+	src/budget_count.sql \
 	src/provision.sql \
 	src/violation.sql \
+	src/storage.sql \
+	src/capacity.sql \
+	src/health.sql \
+	src/tenant_health.sql \
 	src/audit.sql \
 	src/audit_dependency.sql \
 	src/audit_body.sql \
@@ -171,6 +181,13 @@ SQL_PARTS = \
 	src/audit_privilege.sql \
 	src/audit_code.sql \
 	src/audit_entry.sql \
+	src/alert_rule.sql \
+	src/signal.sql \
+	src/silence.sql \
+	src/alert.sql \
+	src/incident.sql \
+	src/notification.sql \
+	src/alert_evaluate.sql \
 	src/api_version.sql \
 	src/row_security.sql \
 	src/grant.sql
@@ -192,8 +209,10 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
-	cost export context provision violation row_security maintain schedule stats \
-	audit_dependency audit_body audit_database audit_privilege audit_code api_version grant privileges
+	cost export budget context provision violation alert_rule alert silence incident notification \
+	storage capacity health tenant_health \
+	api_version row_security maintain schedule stats \
+	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
 # The tests need a server that preloads meter and pg_cron, so "make

@@ -76,6 +76,11 @@ INSERT INTO meter.coupon (coupon, percent) VALUES ('SPRING', 10);
 INSERT INTO meter.tenant_coupon (tenant, coupon, valid_from) VALUES ('acme', 'SPRING', '2026-01-01');
 INSERT INTO meter.credit_use SELECT tenant, credit_id, '2026-01-01', 1, 5 FROM meter.credit;
 SELECT tenant, plan, base_price FROM meter.billing_plan('2025-06-01');
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('by_admin', 'rejected_events', 1);
+UPDATE meter.alert_rule SET enabled = false;
+SELECT meter_silence(rule => 'by_admin') IS NOT NULL AS silenced;
+SELECT * FROM meter_evaluate_alerts();
+DELETE FROM meter.silence;
 DELETE FROM meter.tenant_coupon;
 DELETE FROM meter.coupon;
 DELETE FROM meter.fx_rate;
@@ -104,6 +109,10 @@ SELECT meter.currency_digits('JPY'), meter.fx('EUR', 'EUR', '2026-01-01');
 SELECT count(*) FROM meter.billing_period('2026-01-01');
 SELECT count(*) FROM meter.billing_plan('2026-01-01');
 SELECT count(*) FROM meter.billing_price('2026-01-01');
+SELECT count(*) FROM meter.alert_rule WHERE rule = 'by_admin';
+SELECT count(*) FROM meter.alert_signal, meter.alert, meter.incident, meter.incident_update, meter.notification, meter.silence;
+UPDATE meter.alert_rule SET enabled = true;
+SELECT meter_silence(rule => 'by_admin');
 UPDATE meter.price SET params = '{"amount": 6}';
 UPDATE meter.subscription SET plan = NULL;
 INSERT INTO meter.credit (tenant, amount) VALUES ('acme', 5);
@@ -124,6 +133,7 @@ JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d
 JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'meter'
 WHERE p.proname = ANY ('{meter_check,meter_allow,meter_require,meter_refund,meter_headers,meter_reset_limit,
 	limit_state,account_state,quota_used,known_time_zone,resource_matches,resource_matches_any,meter_load_preset,meter_grant,
+	meter_evaluate_alerts,meter_acknowledge,meter_silence,meter_mark_read,
 	meter_change_plan,subscription_apply,billing_span,billing_period,billing_plan,billing_price,currency_digits,fx}') OR p.prorettype = 'trigger'::regtype
 ORDER BY p.proname;
 

@@ -5,7 +5,7 @@ CREATE EXTENSION meter CASCADE;
 RESET client_min_messages;
 SET timezone = 'UTC';
 
-SELECT action, count(*) FROM meter_maintain() GROUP BY action;
+SELECT action, count(*) FROM meter_maintain() GROUP BY action ORDER BY action;
 SELECT count(*) FROM meter_maintain();
 -- today and seven days, this month and the next one
 SELECT bool_and(to_regclass('meter.event_p' || to_char(now() AT TIME ZONE 'UTC' + i * interval '1 day', 'YYYYMMDD')) IS NOT NULL)
@@ -34,6 +34,25 @@ SELECT sum(events) FROM meter.usage_hourly;
 -- the day of the retention's edge stays as long as any of it is young enough
 SET meter.retention = '20d';
 SELECT count(*) FROM meter_maintain();
+-- alerts that were over before that go, with their incidents, notifications and silences
+INSERT INTO meter.incident (incident_id, severity, status, title, opened_at, resolved_at) VALUES
+	('00000000-0000-0000-0000-000000000001', 'warning', 'resolved', 'old', now() - interval '50 days', now() - interval '21 days'),
+	('00000000-0000-0000-0000-000000000002', 'warning', 'resolved', 'new', now() - interval '50 days', now() - interval '19 days'),
+	('00000000-0000-0000-0000-000000000003', 'warning', 'open', 'open', now() - interval '50 days', NULL);
+INSERT INTO meter.incident_update (incident_id, n, at, kind) SELECT incident_id, 1, opened_at, 'fired' FROM meter.incident;
+INSERT INTO meter.alert (rule, signal, severity, state, title, value, peak, threshold, started_at, measured_at, resolved_at)
+SELECT title, 'error_rate', severity, CASE status WHEN 'open' THEN 'firing' ELSE status END, title, 1, 1, 1, opened_at, opened_at, resolved_at
+FROM meter.incident;
+INSERT INTO meter.notification (severity, kind, signal, title, body, created_at)
+SELECT 'info', 'e', 'error_rate', d, '{}', now() - d * interval '1 day' FROM unnest(ARRAY[19, 21]) AS d;
+INSERT INTO meter.silence (tenant, starts_at, ends_at) SELECT d, now() - interval '50 days', now() - d * interval '1 day'
+FROM unnest(ARRAY[19, 21]) AS d;
+SELECT * FROM meter_maintain();
+SELECT i.title, u.n, a.state FROM meter.incident AS i JOIN meter.incident_update AS u USING (incident_id)
+JOIN meter.alert AS a ON a.rule = i.title ORDER BY i.title;
+SELECT title FROM meter.notification;
+SELECT tenant FROM meter.silence;
+SELECT count(*) FROM meter.incident_update;
 -- 0 keeps everything
 SET meter.retention = 0;
 SELECT count(*) FROM meter_maintain();

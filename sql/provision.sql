@@ -184,7 +184,6 @@ CREATE ROLE regress_member IN ROLE tenant_regress_2;
 SELECT meter_grant('regress_member', 'app');
 SET ROLE regress_member;
 SELECT meter_set_tenant('regress_5');
-SELECT meter_check('regress_5');
 SELECT meter_current_tenant();
 RESET ROLE;
 DROP OWNED BY regress_member;

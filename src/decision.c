@@ -137,6 +137,8 @@ retry_after(const LimitResult *result)
 
 	if (result->reason == LIMIT_FULL)
 		return USECS_PER_SEC;
+	if (result->reason == LIMIT_BUDGET)
+		return Max(result->blocked_until - GetCurrentTimestamp(), USECS_PER_SEC);
 	for (int i = 0; i < result->n; i++)
 	{
 		const LimitHit *hit = &result->hits[i];
@@ -351,6 +353,8 @@ throw(const LimitCall *call, const LimitResult *result)
 			(errcode(ERRCODE_TOO_MANY_REQUESTS),
 			 result->reason == LIMIT_FULL ?
 			 errmsg("calls of \"%s\" cannot be counted now", tenant) :
+			 result->reason == LIMIT_BUDGET ?
+			 errmsg("budget exceeded for \"%s\"", tenant) :
 			 hit != NULL && hit->rule->limit.window ?
 			 errmsg("quota exceeded for \"%s\"", tenant) :
 			 errmsg("rate limit exceeded for \"%s\"", tenant),

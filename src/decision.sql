@@ -30,7 +30,7 @@ COMMENT ON COLUMN meter.decision.quota_limit IS 'how much is admitted in the cal
 COMMENT ON COLUMN meter.decision.quota_remaining IS 'how much is left of it, after this call';
 COMMENT ON COLUMN meter.decision.quota_reset IS 'when the window ends and the quota begins anew';
 COMMENT ON COLUMN meter.decision.reason IS
-'ok; no_rule: nothing limits the call; rate: a bucket is empty; quota: a calendar quota is used up; too_costly: more than the limit ever admits at once; full: there was no room to keep count';
+'ok; no_rule: nothing limits the call; rate: a bucket is empty; quota: a calendar quota is used up; too_costly: more than the limit ever admits at once; full: there was no room to keep count; budget: a budget with a hard limit is spent, and retry_after is the rest of its period';
 COMMENT ON COLUMN meter.decision.warning IS
 '80, 90, 95 or 100: the percentage that the use of the quota has reached; null: less';
 COMMENT ON COLUMN meter.decision.unit IS 'what the rule counts: requests or cost';

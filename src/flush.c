@@ -540,6 +540,10 @@ flush_waiting(bool with_inbox, bool in_parts, FlushResult *result)
 	release = flush_queue(&flush, in_parts);
 	log_end(flush.log);
 	flush.result.appended = log_appended(flush.log);
+
+	/* the worker has not come for the inbox if nobody uses it */
+	if (!in_parts || flush.result.appended > 0)
+		log_note_use();
 	*result = flush.result;
 	owner_end(&scope);
 	flush_at_commit(release, result);

@@ -65,7 +65,8 @@ count(SharedDatabase *database, const FlushResult *result)
 	LWLockRelease(database->lock);
 	if (result->left > 0)
 		pg_atomic_write_u32(&database->inbox_filled, 1);
-	if (result->appended > 0 &&
+	/* what was rejected is none of the rollup's, but of the alerts' after it */
+	if (result->appended + result->rejected > 0 &&
 		pg_atomic_exchange_u32(&database->rollup_wanted, 1) == 0)
 		shared_wake_launcher();
 }

@@ -11,12 +11,14 @@ DECLARE
 BEGIN
 	pattern := '^(' || array_to_string(CASE privileges
 		WHEN 'app' THEN ARRAY[
+			'api_version_(begins|status)',
 			'meter_track(_batch|_llm)?', 'meter_normalize_endpoint', 'meter_llm_cost',
 			'meter_check', 'meter_allow', 'meter_require', 'meter_refund',
 			'meter_set_tenant', 'meter_current_tenant',
-			'meter_headers', 'header_.*', 'api_version_(begins|status)',
+			'meter_headers', 'header_.*', 'meter_health',
 			'meter_(explain_)?charge(_events|_check)?']
 		WHEN 'analyst' THEN ARRAY[
+			'meter_api_version_usage', 'api_version_.*',
 			'meter_set_tenant', 'meter_current_tenant', 'visible_tenants', 'sees_all_tenants',
 			'meter_sketch.*', 'meter_percentile', 'meter_normalize_endpoint', 'meter_llm_cost', 'mask_query',
 			'users_.*', 'usage_tail', 'shared_state',
@@ -25,10 +27,13 @@ BEGIN
 			'meter_(explain_)?charge(_events|_check)?',
 			'currency_digits', 'fx', 'billing_(span|period|plan|price|segment|usage|usage_missing)',
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
-			'cost', 'cost_month', 'meter_export', 'meter_api_version_usage', 'api_version_.*']
+			'cost', 'cost_month', 'meter_export', 'budget_bounds',
+			'storage_growth', 'meter_forecast_storage', 'request_growth', 'tenant_growth', 'gauge_load', 'provisioning',
+			'meter_health', 'health(_window)?', 'tenant_health']
 		WHEN 'tenant' THEN ARRAY[
+			'meter_api_version_usage', 'api_version_.*',
 			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
-			'currency_digits', 'meter_api_version_usage', 'api_version_.*']
+			'currency_digits', 'request_growth', 'budget_bounds', 'known_time_zone', 'meter_mark_read']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';
 	IF pattern IS NULL THEN
@@ -55,17 +60,21 @@ BEGIN
 			' endpoint, method, user_id, cost, metadata, idempotency_key, request_id,'
 			' error_message) ON meter.inbox TO %I', role);
 	END IF;
-	IF privileges = 'app' THEN
+	IF privileges IN ('app', 'tenant') THEN
 		-- what meter_headers() tells of
 		EXECUTE format('GRANT SELECT ON meter.api_version TO %I', role);
 	END IF;
 	IF privileges = 'tenant' THEN
+		EXECUTE format('GRANT SELECT ON meter.api_version_usage TO %I', role);
 		EXECUTE format('GRANT SELECT ON meter.event, meter.usage_hourly, meter.usage_user_daily,'
 			' meter.usage_part, meter.usage_daily, meter.usage_monthly, meter.endpoint_stats,'
 			' meter.service_daily, meter.top_users, meter.gauge_last, meter.gauge_level,'
 			' meter.gauge_hourly, meter.metric, meter.bill, meter.bill_line, meter.subscription,'
-			' meter.credit, meter.credit_use, meter.credit_balance TO %I', role);
-		EXECUTE format('GRANT SELECT ON meter.api_version, meter.api_version_usage TO %I', role);
+			' meter.credit, meter.credit_use, meter.credit_balance, meter.budget, meter.budget_period,'
+			' meter.budget_spend, meter.budget_crossing, meter.budget_block, meter.budget_now,'
+			' meter.budget_status, meter.alert, meter.notification, meter.request_growth TO %I', role);
+		EXECUTE format('GRANT SELECT (tenant, plan, time_zone, billing_anchor) ON meter.tenant TO %I', role);
+		EXECUTE format('GRANT UPDATE (read_at) ON meter.notification TO %I', role);
 	ELSIF privileges <> 'app' THEN
 		-- partitions are read through their parents, which know whose rows to show
 		FOR relation IN
@@ -76,13 +85,17 @@ BEGIN
 		END LOOP;
 	END IF;
 	IF privileges = 'admin' THEN
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.api_version TO %I', role);
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.metric, meter.consumer,'
 			' meter.plan, meter.plan_version, meter.tenant, meter.subscription, meter.rate_limit,'
 			' meter.price, meter.model_price, meter.fx_rate, meter.credit, meter.coupon,'
-			' meter.tenant_coupon TO %I', role);
+			' meter.tenant_coupon, meter.budget TO %I', role);
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.outbox_meter, meter.outbox_hour,'
-			' meter.billing_outbox, meter.cost_rate, meter.focus_provider, meter.focus_service,'
-			' meter.api_version TO %I', role);
+			' meter.billing_outbox, meter.cost_rate, meter.focus_provider, meter.focus_service TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.alert_rule, meter.silence, meter.alert,'
+			' meter.incident, meter.incident_update, meter.notification, meter.alert_evaluation TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.storage_sample, meter.gauge_limit,'
+			' meter.health_threshold TO %I', role);
 		EXECUTE format('GRANT DELETE ON meter.rejected_event TO %I', role);
 	END IF;
 END

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "account.h"
+#include "budget.h"
 #include "limit.h"
 #include "limit_bucket.h"
 #include "quota.h"
@@ -47,6 +48,7 @@ const char *const limit_reasons[] = {
 	[LIMIT_QUOTA] = "quota",
 	[LIMIT_TOO_COSTLY] = "too_costly",
 	[LIMIT_FULL] = "full",
+	[LIMIT_BUDGET] = "budget",
 };
 
 /* What a try has come to. */
@@ -405,6 +407,22 @@ report_full(bool allowed)
 				 errhint("Increase meter.limit_memory and restart the server. This is said once; meter.limit_stats counts the calls.")));
 }
 
+/*
+ * What a budget refuses takes nothing.
+ */
+static bool
+refuse_by_budget(const LimitCall *call, LimitResult *result)
+{
+	result->blocked_until = budget_blocked_until(call->tenant, call->resource);
+	if (result->blocked_until == 0)
+		return false;
+	result->n = 0;
+	result->match = NULL;
+	result->reason = LIMIT_BUDGET;
+	result->allowed = false;
+	return true;
+}
+
 static void
 decide_full(LimitResult *result)
 {
@@ -522,6 +540,8 @@ limit_run(const LimitCall *call, LimitResult *result)
 	{
 		if (rounds++ < MAX_ROUNDS && rule_refresh())
 			decision.own_match = NULL;
+		if (rounds == 1 && call->action != LIMIT_GIVE && refuse_by_budget(call, result))
+			return;
 		outcome = decide(&decision, result);
 		if (outcome == DECIDED)
 			break;

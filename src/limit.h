@@ -37,7 +37,8 @@ typedef enum LimitReason
 	LIMIT_RATE,
 	LIMIT_QUOTA,
 	LIMIT_TOO_COSTLY,
-	LIMIT_FULL
+	LIMIT_FULL,
+	LIMIT_BUDGET
 } LimitReason;
 
 extern const char *const limit_reasons[];
@@ -57,6 +58,7 @@ typedef struct LimitResult
 	LimitReason reason;
 	int64		clock;			/* account_clock() */
 	TimestampTz now;			/* by the calendar, if there are windows */
+	TimestampTz blocked_until;	/* of LIMIT_BUDGET */
 	int			n;
 	LimitHit	hits[RULE_MAX_MATCHES];
 	const RuleMatch *match;		/* all rules for the resource, also those for

@@ -389,3 +389,28 @@ log_end(Log *log)
 	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not move the end of the log");
 }
+
+/* --- whether the log is in use ------------------------------------------ */
+
+void
+log_note_use(void)
+{
+	if (SPI_execute("INSERT INTO meter.in_use (since) SELECT now() "
+					"WHERE NOT EXISTS (SELECT FROM meter.in_use)",
+					false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not write meter.in_use");
+}
+
+bool
+log_in_use(void)
+{
+	OwnerScope	scope;
+	bool		in_use;
+
+	owner_begin(&scope);
+	if (SPI_execute("SELECT FROM meter.in_use", true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read meter.in_use");
+	in_use = SPI_processed > 0;
+	owner_end(&scope);
+	return in_use;
+}

@@ -31,4 +31,10 @@ extern void log_rewind(Log *log, const LogMark *mark);
 extern void log_end(Log *log);
 extern int64 log_appended(const Log *log);
 
+/* Note that the database is in use, in an owner scope. */
+extern void log_note_use(void);
+
+/* Is it? */
+extern bool log_in_use(void);
+
 #endif							/* METER_LOG_H */

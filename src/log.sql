@@ -76,6 +76,15 @@ COMMENT ON COLUMN meter.log_position.dropped_through IS
 'the last day (UTC) whose partition was dropped; hours up to there cannot be computed anew, so they take no corrections and no samples of gauges';
 SELECT pg_catalog.pg_extension_config_dump('meter.log_position', '');
 
+-- Without it, the worker would work in a database that is being restored, on
+-- what is there so far: it would roll up events whose usage is to be restored.
+CREATE TABLE meter.in_use (
+	since timestamptz NOT NULL
+);
+COMMENT ON TABLE meter.in_use IS
+'There is a row as soon as anybody has tracked an event, flushed or rolled up in this database. It is not in dumps; until there is one, the background worker leaves the database alone, as it may be in the middle of a restore';
+COMMENT ON COLUMN meter.in_use.since IS 'when that was';
+
 CREATE TABLE meter.consumer (
 	name text COLLATE "C" NOT NULL CHECK (name <> ''),
 	last_seq bigint NOT NULL DEFAULT 0 CHECK (last_seq >= 0),

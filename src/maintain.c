@@ -1,6 +1,7 @@
 /*
  * maintain.c
- *		meter_maintain(): partitions, what has expired, and plans that are due.
+ *		meter_maintain(): partitions, what has expired, plans that are due, and
+ *		samples of storage.
  *
  * The flush and the rollup make the partitions they need; making them ahead
  * only keeps that work out of their way.  Dropping is done here alone.
@@ -253,6 +254,30 @@ forget_outbox(ReturnSetInfo *rsinfo, TimestampTz before)
 			   psprintf("rows: " INT64_FORMAT, deleted));
 }
 
+/*
+ * Once a day.  It takes a while where there are many files, so it comes before
+ * anything that others may wait for.
+ */
+static void
+sample_storage(ReturnSetInfo *rsinfo, const char *schema)
+{
+	bool		isnull;
+
+	if (SPI_execute("SELECT FROM meter.storage_sample "
+					"WHERE day = (pg_catalog.now() AT TIME ZONE 'UTC')::date AND tenant IS NULL",
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read meter.storage_sample");
+	if (SPI_processed > 0)
+		return;
+	if (SPI_execute(psprintf("SELECT %s.meter_sample_storage()", quote_identifier(schema)),
+					false, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not fill meter.storage_sample");
+	report(rsinfo, "sampled", "storage_sample",
+		   psprintf("rows: " INT64_FORMAT,
+					DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+												SPI_tuptable->tupdesc, 1, &isnull))));
+}
+
 PG_FUNCTION_INFO_V1(meter_maintain);
 
 Datum
@@ -266,6 +291,7 @@ meter_maintain(PG_FUNCTION_ARGS)
 	PreventCommandIfParallelMode("meter_maintain()");
 	InitMaterializedSRF(fcinfo, 0);
 	owner_begin(&scope);
+	sample_storage(rsinfo, get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid)));
 	make_partitions(rsinfo);
 	apply_subscriptions(rsinfo);
 	delete_expired(rsinfo, "idempotency_key",
@@ -280,6 +306,18 @@ meter_maintain(PG_FUNCTION_ARGS)
 					   before);
 		delete_expired(rsinfo, "isolation_violation",
 					   "DELETE FROM meter.isolation_violation WHERE at < $1",
+					   before);
+		delete_expired(rsinfo, "alert",
+					   "DELETE FROM meter.alert WHERE state = 'resolved' AND resolved_at < $1",
+					   before);
+		delete_expired(rsinfo, "incident",
+					   "DELETE FROM meter.incident WHERE status = 'resolved' AND resolved_at < $1",
+					   before);
+		delete_expired(rsinfo, "notification",
+					   "DELETE FROM meter.notification WHERE created_at < $1",
+					   before);
+		delete_expired(rsinfo, "silence",
+					   "DELETE FROM meter.silence WHERE ends_at < $1",
 					   before);
 		forget_outbox(rsinfo, before);
 

@@ -12,6 +12,7 @@
 
 #include "account.h"
 #include "compat.h"
+#include "budget.h"
 #include "context.h"
 #include "flush.h"
 #include "guard.h"
@@ -38,6 +39,7 @@ _PG_init(void)
 	metric_init();
 	queue_init();
 	rule_init();
+	budget_init();
 	model_price_init();
 	tenant_init();
 	flush_commit_init();

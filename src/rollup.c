@@ -25,6 +25,8 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "budget.h"
+#include "log.h"
 #include "owner.h"
 #include "partition.h"
 #include "rollup.h"
@@ -179,6 +181,7 @@ write_hours(Usage *usage)
 							"WHERE quantity_seconds = 'NaN'" : ""));
 	if (gauges)
 		gauge_write_last();
+	budget_add();
 	SPI_unregister_relation(ROLLUP_HOURS);
 	tuplestore_end(rows);
 }
@@ -345,12 +348,14 @@ meter_rollup(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("meter_rollup()");
 	PreventCommandIfParallelMode("meter_rollup()");
 	owner_begin(&scope);
+	log_note_use();
 	after = lock_position();
 	upto = rollup_log_end(false);
 	if (upto > after)
 	{
 		Usage	   *usage = usage_begin(fcinfo->flinfo->fn_oid);
 
+		budget_begin(after);
 		usage->want_hours = true;
 		usage->want_users = true;
 		usage->keep_dirty = true;
@@ -361,6 +366,7 @@ meter_rollup(PG_FUNCTION_ARGS)
 		usage_reset(usage);
 		recompute_dirty(usage, upto);
 		late_write(usage, upto);
+		budget_finish(upto, &usage->dirty);
 		move_position(upto);
 	}
 	owner_end(&scope);

@@ -34,6 +34,8 @@ typedef struct Job
 static const Job jobs[] = {
 	{"meter flush", 0, "SELECT %s.meter_flush()"},
 	{"meter rollup", 0, "SELECT %s.meter_rollup()"},
+	{"meter budgets", 0, "SELECT %s.meter_refresh_budgets()"},
+	{"meter alerts", 0, "SELECT %s.meter_evaluate_alerts()"},
 	{"meter outbox", 0, "SELECT %s.meter_outbox_fill()"},
 	{"meter maintain", 1, "SELECT %s.meter_maintain()"},
 	{"meter close", 2, "CALL %s.meter_close_month()"},
@@ -51,9 +53,9 @@ require_pg_cron(void)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("extension \"pg_cron\" is not installed in this database"),
 			 cron_database == NULL ?
-			 errhint("Add pg_cron to \"shared_preload_libraries\", set \"cron.database_name\" to \"%s\", restart the server and run CREATE EXTENSION pg_cron. Or let any other scheduler call meter_flush(), meter_rollup(), meter_outbox_fill(), meter_maintain() and meter_close_month().",
+			 errhint("Add pg_cron to \"shared_preload_libraries\", set \"cron.database_name\" to \"%s\", restart the server and run CREATE EXTENSION pg_cron. Or let any other scheduler call meter_flush(), meter_rollup(), meter_refresh_budgets(), meter_evaluate_alerts(), meter_outbox_fill(), meter_maintain() and meter_close_month().",
 					 get_database_name(MyDatabaseId)) :
-			 errhint("pg_cron runs in database \"%s\". Run CREATE EXTENSION pg_cron here if that is this database; otherwise set \"cron.database_name\", or schedule meter_flush(), meter_rollup(), meter_outbox_fill(), meter_maintain() and meter_close_month() there with cron.schedule_in_database().",
+			 errhint("pg_cron runs in database \"%s\". Run CREATE EXTENSION pg_cron here if that is this database; otherwise set \"cron.database_name\", or schedule meter_flush(), meter_rollup(), meter_refresh_budgets(), meter_evaluate_alerts(), meter_outbox_fill(), meter_maintain() and meter_close_month() there with cron.schedule_in_database().",
 					 cron_database)));
 }
 

@@ -31,6 +31,7 @@ typedef struct Shared
 static Shared *shared = NULL;
 static SharedDatabase *my_database = NULL;
 static bool wake_at_commit = false;
+static bool use_at_commit = false;
 
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
@@ -77,6 +78,8 @@ shared_startup(void)
 			ConditionVariableInit(&database->released);
 			pg_atomic_init_u32(&database->flush_wanted, 0);
 			pg_atomic_init_u32(&database->flush_urgent, 0);
+			pg_atomic_init_u32(&database->in_use, 0);
+			pg_atomic_init_u32(&database->maintain_missed, 0);
 			pg_atomic_init_u32(&database->inbox_filled, 0);
 			pg_atomic_init_u32(&database->rollup_wanted, 0);
 			pg_atomic_init_u32(&database->tenant_generation, 1);
@@ -132,6 +135,8 @@ shared_database(bool create)
 			database->replay_end = 0;
 			pg_atomic_write_u32(&database->flush_wanted, 0);
 			pg_atomic_write_u32(&database->flush_urgent, 0);
+			pg_atomic_write_u32(&database->in_use, 0);
+			pg_atomic_write_u32(&database->maintain_missed, 0);
 			pg_atomic_write_u32(&database->inbox_filled, 1);
 			pg_atomic_write_u32(&database->rollup_wanted, 1);
 			memset(database->failed, 0, sizeof(database->failed));
@@ -230,19 +235,27 @@ shared_at_commit(XactEvent event, void *arg)
 	database = shared_database(false);
 	if (database == NULL)
 		return;
+	if (use_at_commit)
+		pg_atomic_write_u32(&database->in_use, 1);
 	(void) pg_atomic_exchange_u32(&database->inbox_filled, 1);	/* a barrier */
 	shared_want_flush(database);
 }
 
 /*
  * When the current transaction has committed there will be something to flush
- * that is not in the queue.
+ * that is not in the queue, or, if the database is not in use by that, at least
+ * something to look at.
  */
 void
-shared_wake_at_commit(void)
+shared_wake_at_commit(bool in_use)
 {
 	if (!wake_at_commit && shared_database(true) != NULL)
+	{
 		wake_at_commit = true;
+		use_at_commit = false;
+	}
+	if (in_use)
+		use_at_commit = true;
 }
 
 /*

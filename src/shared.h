@@ -66,6 +66,8 @@ typedef struct SharedDatabase
 	 */
 	pg_atomic_uint32 flush_wanted;
 	pg_atomic_uint32 flush_urgent;	/* do not sleep */
+	pg_atomic_uint32 in_use;	/* somebody has written into the inbox */
+	pg_atomic_uint32 maintain_missed;	/* as it was not in use */
 	pg_atomic_uint32 inbox_filled;	/* rows were added to meter.inbox */
 	pg_atomic_uint32 rollup_wanted; /* events were appended to the log */
 
@@ -99,6 +101,6 @@ extern void shared_set_launcher(Latch *latch);
 extern void shared_wake_launcher(void);
 extern void shared_want_flush(SharedDatabase *database);
 extern void shared_wake_flusher(SharedDatabase *database);
-extern void shared_wake_at_commit(void);
+extern void shared_wake_at_commit(bool in_use);
 
 #endif							/* METER_SHARED_H */

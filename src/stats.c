@@ -137,6 +137,6 @@ PG_FUNCTION_INFO_V1(meter_wake);
 Datum
 meter_wake(PG_FUNCTION_ARGS)
 {
-	shared_wake_at_commit();
+	shared_wake_at_commit(false);
 	PG_RETURN_BOOL(shared_database(false) != NULL);
 }

@@ -2,11 +2,11 @@
  * worker.c
  *		The background processes that work in a database.
  *
- * The flusher moves waiting events into the log; the roller rolls the log up
- * and makes and drops partitions.  They are two, so that a long rollup lets no
- * queue fill up.  Each ends when it has had nothing to do for a second, or
- * when the extension is not there.  What fails is logged, shown in meter.stats
- * and tried again, after a pause that grows.
+ * The flusher moves waiting events into the log; the roller rolls the log up,
+ * evaluates alerts, and makes and drops partitions.  They are two, so that a
+ * long rollup lets no queue fill up.  Each ends when it has had nothing to do
+ * for a second, or when the extension is not there.  What fails is logged,
+ * shown in meter.stats and tried again, after a pause that grows.
  */
 #include "postgres.h"
 
@@ -29,6 +29,7 @@
 
 #include "compat.h"
 #include "flush.h"
+#include "log.h"
 #include "queue.h"
 #include "setting.h"
 #include "shared.h"
@@ -53,10 +54,12 @@
 typedef struct Work
 {
 	bool		installed;		/* the extension is there */
+	bool		in_use;			/* and is used, as far as anybody knows */
 	bool		queued;			/* something waits in the queue */
 	bool		with_inbox;
 	FlushResult flushed;
 	bool		called;			/* not left to pg_cron */
+	bool		alerts_open;	/* some alert may end without any event */
 	char	   *closing;		/* how far the closing of months is; NULL: not
 								 * begun, or at its end */
 } Work;
@@ -131,6 +134,18 @@ extension_installed(void)
 	return get_extension_oid("meter", true) == oid;
 }
 
+static void look_piece(Work *work);
+static void flush_piece(Work *work);
+
+/*
+ * What is in the queue was tracked here, so it is flushed in any case.
+ */
+static bool
+serves_queue(void (*piece) (Work *))
+{
+	return piece == look_piece || piece == flush_piece;
+}
+
 /*
  * Do a piece of work in a transaction of its own; false if it has failed,
  * which is then logged.
@@ -147,7 +162,10 @@ do_work(void (*piece) (Work *), Work *work, const char *activity)
 		StartTransactionCommand();
 		work->installed = extension_installed();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		if (work->installed)
+		if (work->installed && !work->in_use)
+			work->in_use = (my_entry != NULL && pg_atomic_read_u32(&my_entry->in_use) != 0) ||
+				log_in_use();
+		if (work->installed && (work->in_use || serves_queue(piece)))
 			piece(work);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
@@ -287,6 +305,35 @@ rollup_piece(Work *work)
 	call_unless_scheduled(work, "meter_rollup");
 }
 
+/*
+ * Rows of meter.alert that are open are looked at again soon, also if no event
+ * comes: "for" goes on, values are no more, silences end.
+ */
+static void
+alert_piece(Work *work)
+{
+	bool		isnull;
+
+	call_unless_scheduled(work, "meter_evaluate_alerts");
+	if (!work->called)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute("SELECT EXISTS (SELECT FROM meter.alert AS a "
+					"WHERE a.state OPERATOR(pg_catalog.<>) 'resolved')",
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read meter.alert");
+	work->alerts_open = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+												   SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+}
+
+static void
+budget_piece(Work *work)
+{
+	call_unless_scheduled(work, "meter_refresh_budgets");
+}
+
 static void
 outbox_piece(Work *work)
 {
@@ -349,6 +396,7 @@ run_flusher(void)
 		Work		work = {0};
 		bool		stopping = ShutdownRequestPending;
 		bool		queued;
+		bool		unwanted;
 		bool		done;
 
 		pg_atomic_write_u32(&my_entry->flush_urgent, 0);
@@ -356,7 +404,7 @@ run_flusher(void)
 		queued = work.queued;
 
 		/* the inbox is as safe as the log; it need not hold up a shutdown */
-		if (work.installed && !stopping && now >= inbox_not_before)
+		if (work.installed && work.in_use && !stopping && now >= inbox_not_before)
 			work.with_inbox = pg_atomic_exchange_u32(&my_entry->inbox_filled, 0) != 0;
 
 		/* even if the queue cannot be opened, which has been logged */
@@ -389,13 +437,15 @@ run_flusher(void)
 			continue;
 		}
 		backoff = 0;
-		if (!work.installed || setting_flush_interval == 0 ||
+		unwanted = !work.installed || setting_flush_interval == 0 ||
+			(!work.in_use && !queued);
+		if (unwanted ||
 			(!queued && inbox_backoff == 0 &&
 			 TimestampDifferenceExceeds(idle_since, now, LINGER)))
 		{
 			pg_atomic_write_u32(&my_entry->flush_wanted, 0);
 			pg_memory_barrier();
-			if (!work.installed || setting_flush_interval == 0 ||
+			if (unwanted ||
 				(!queue_waiting() &&
 				 pg_atomic_read_u32(&my_entry->inbox_filled) == 0))
 				break;
@@ -433,14 +483,23 @@ run_roller(void)
 
 		/* what fails is made up for the next time */
 		if (work.installed)
+			(void) do_work(budget_piece, &work, "reckoning what was spent of budgets");
+		if (work.installed)
+		{
+			if (!do_work(alert_piece, &work, "evaluating alerts") || work.alerts_open)
+				pg_atomic_write_u32(&my_entry->rollup_wanted, 1);
 			(void) do_work(outbox_piece, &work, "filling the outbox of bills");
+		}
 	}
 	if (TimestampDifferenceExceeds(maintained_at, GetCurrentTimestamp(),
-								   12 * 3600 * 1000))
+								   12 * 3600 * 1000) ||
+		(work.in_use && pg_atomic_read_u32(&my_entry->maintain_missed) != 0))
 	{
 		(void) do_work(maintain_piece, &work, "making and dropping partitions");
 		while (do_work(close_piece, &work, "closing a month") && work.closing != NULL)
 			CHECK_FOR_INTERRUPTS();
+
+		pg_atomic_write_u32(&my_entry->maintain_missed, !work.in_use);
 
 		/* also if it has failed, which is tried again tomorrow */
 		LWLockAcquire(my_entry->lock, LW_EXCLUSIVE);

@@ -80,6 +80,17 @@ ask(q{
 	INSERT INTO meter.coupon (coupon, percent, amount, currency) VALUES ('SPRING', 10, NULL, NULL), ('FIVE', NULL, 5, 'EUR');
 	INSERT INTO meter.tenant_coupon (tenant, coupon, valid_from, periods) VALUES ('t0', 'SPRING', '2025-02-01', 3);
 
+	-- alerts that fire, are over and were changed; one that is built in and one that is not
+	INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('mine', 'error_rate', 1, '{"k": "v"}');
+	UPDATE meter.alert_rule SET threshold = 77, enabled = false WHERE rule = (SELECT min(rule) FROM meter.alert_rule WHERE builtin);
+	SELECT meter_silence('t9', reason => 'with a "quote"');
+	INSERT INTO meter.incident (tenant, severity, title, opened_at) VALUES ('t0', 'critical', 'bad', now());
+	INSERT INTO meter.incident_update (incident_id, n, tenant, at, kind) SELECT incident_id, 1, tenant, opened_at, 'fired' FROM meter.incident;
+	INSERT INTO meter.alert (rule, signal, tenant, severity, state, title, value, peak, threshold, started_at, measured_at, incident_id, told)
+	SELECT 'mine', 'error_rate', 't0', 'critical', state, 'bad', 5, 6, 1, now(), now(), incident_id, state
+	FROM meter.incident, unnest(ARRAY['firing', 'resolved']) AS state;
+	INSERT INTO meter.notification (tenant, severity, kind, signal, title, body, created_at) VALUES ('t0', 'info', 'e', 'error_rate', 'bad', '{"a": 1}', now());
+
 	-- in the log, not rolled up
 	SELECT count(meter_track('t1', latency_ms => i, user_id => 'v' || i)) FROM generate_series(1, 20) AS i;
 	SELECT meter_flush();
@@ -111,6 +122,11 @@ my %contents = (
 	'credits' => 'SELECT * FROM meter.credit_balance ORDER BY tenant, credit_id',
 	'coupons' => 'SELECT * FROM meter.coupon ORDER BY coupon',
 	'coupons of tenants' => 'SELECT * FROM meter.tenant_coupon ORDER BY tenant, coupon',
+	'rules of alerts' => q{SELECT * FROM meter.alert_rule ORDER BY rule},
+	'alerts' => 'SELECT * FROM meter.alert ORDER BY alert_id',
+	'incidents' => 'SELECT * FROM meter.incident JOIN meter.incident_update USING (incident_id)',
+	'notifications' => 'SELECT * FROM meter.notification',
+	'silences' => 'SELECT * FROM meter.silence',
 	'who is billed for what, and when' => q{
 		SELECT p.*::text FROM generate_series(timestamp '2025-01-01', '2027-06-01', '1 month') AS m,
 			meter.billing_plan(m::date) AS p

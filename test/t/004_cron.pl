@@ -64,7 +64,7 @@ ask(q{
 	SELECT cron.schedule('somebody else''s', '0 0 1 1 *', 'SELECT 1')});
 my $others = ask($jobs);
 
-my @mine = ('meter flush|* * * * *', 'meter rollup|* * * * *', 'meter outbox|* * * * *', 'meter maintain|0 3 * * *', 'meter close|0 4 * * *');
+my @mine = ('meter flush|* * * * *', 'meter rollup|* * * * *', 'meter budgets|* * * * *', 'meter alerts|* * * * *', 'meter outbox|* * * * *', 'meter maintain|0 3 * * *', 'meter close|0 4 * * *');
 
 # The jobs as they must be in cron.job: these and the others.
 sub expected_jobs
@@ -74,20 +74,21 @@ sub expected_jobs
 
 is( ask('SET ROLE operator; SELECT job, schedule, command FROM meter_schedule()'),
 	"$mine[0]|SELECT $schema.meter_flush()\n$mine[1]|SELECT $schema.meter_rollup()\n"
-	  . "$mine[2]|SELECT $schema.meter_outbox_fill()\n$mine[3]|SELECT $schema.meter_maintain()\n"
-	  . "$mine[4]|CALL $schema.meter_close_month()",
+	  . "$mine[2]|SELECT $schema.meter_refresh_budgets()\n$mine[3]|SELECT $schema.meter_evaluate_alerts()\n"
+	  . "$mine[4]|SELECT $schema.meter_outbox_fill()\n"
+	  . "$mine[5]|SELECT $schema.meter_maintain()\n$mine[6]|CALL $schema.meter_close_month()",
 	'meter_schedule() returns what it registered');
 is(ask($jobs), expected_jobs(@mine), 'the jobs are there, as the role that called');
 ask('SET ROLE operator; SELECT meter_schedule()');
 is(ask($jobs), expected_jobs(@mine), 'calling it again adds nothing');
 ask(q{SET ROLE operator; SELECT meter_schedule('*/5 * * * *', maintain => '30 2 * * *', close => '30 5 * * *')});
-@mine = ('meter flush|*/5 * * * *', 'meter rollup|*/5 * * * *', 'meter outbox|*/5 * * * *', 'meter maintain|30 2 * * *', 'meter close|30 5 * * *');
+@mine = ('meter flush|*/5 * * * *', 'meter rollup|*/5 * * * *', 'meter budgets|*/5 * * * *', 'meter alerts|*/5 * * * *', 'meter outbox|*/5 * * * *', 'meter maintain|30 2 * * *', 'meter close|30 5 * * *');
 is(ask($jobs), expected_jobs(@mine), 'calling it with other schedules changes them');
 like(session(q{SELECT meter_schedule('every now and then')}),
 	qr/ERROR: .*invalid schedule/, 'a wrong schedule is refused');
 is(ask($jobs), expected_jobs(@mine), 'and changes nothing');
 is(ask('SELECT meter_unschedule()'), '0', 'the jobs of another role are not removed');
-is(ask('SET ROLE operator; SELECT meter_unschedule()'), '5', 'meter_unschedule() removes all of them');
+is(ask('SET ROLE operator; SELECT meter_unschedule()'), scalar(@mine), 'meter_unschedule() removes all of them');
 is(ask($jobs), $others, 'and no others');
 is(ask('SET ROLE operator; SELECT meter_unschedule()'), '0', 'then there is nothing to remove');
 
@@ -139,13 +140,15 @@ for ([ $node, 'over connections, as a role without other privileges' ],
 		"$how: the maintenance job makes partitions ahead");
 	ok( $on->poll_query_until('postgres', 'SELECT count(*) = 1001 AND sum(total) = 10010 FROM meter.bill'),
 		"$how: the closing job makes bills");
+	ok( $on->poll_query_until('postgres', 'SELECT count(*) = 1 FROM meter.alert_evaluation'),
+		"$how: the job of alerts evaluates them");
 	is(ask('SELECT sum(events), sum(quantity) FROM meter.live', $on), '100|5050', "$how: nothing is lost");
 	is( ask(q{SELECT count(*) FROM cron.job_run_details WHERE status = 'failed'}, $on),
 		'0', "$how: no run failed")
 	  or diag ask('SELECT command, return_message FROM cron.job_run_details', $on);
 }
-is(ask('SET ROLE operator; SELECT meter_unschedule()'), '5', 'the jobs are removed');
-is(ask('SELECT "My App".meter_unschedule()', $workers), '5', 'also where the schema is quoted');
+is(ask('SET ROLE operator; SELECT meter_unschedule()'), scalar(@mine), 'the jobs are removed');
+is(ask('SELECT "My App".meter_unschedule()', $workers), scalar(@mine), 'also where the schema is quoted');
 
 $workers->stop;
 $node->stop;

@@ -145,8 +145,8 @@ ask(q{CREATE ROLE customer LOGIN; SELECT meter_grant('customer', 'tenant');
 	INSERT INTO meter.tenant (tenant, role_name) VALUES ('acme', 'customer');
 	SELECT meter_track('other', endpoint => '/v1/a', user_id => 'bob');
 	SELECT meter_flush(); SELECT meter_rollup()});
-my @own = map { "meter.$_" } qw(bill bill_line credit credit_balance credit_use endpoint_stats event
-  gauge_hourly gauge_last gauge_level metric service_daily subscription top_users usage_daily
+my @own = map { "meter.$_" } qw(alert bill bill_line credit credit_balance credit_use endpoint_stats event
+  gauge_hourly gauge_last gauge_level metric notification service_daily subscription top_users usage_daily
   usage_hourly usage_monthly usage_part usage_user_daily);
 for my $relation (grep { !/_p\d+$/ } split /\n/, ask($relations))
 {
@@ -162,7 +162,9 @@ for my $relation (grep { !/_p\d+$/ } split /\n/, ask($relations))
 		like($answer, qr/42501: permission denied/, "a tenant cannot read $relation");
 	}
 	is( ask("SELECT has_table_privilege('customer', '$relation', 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
-			OR has_any_column_privilege('customer', '$relation', 'INSERT, UPDATE, REFERENCES')"),
+			OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = '$relation'::regclass AND attnum > 0
+				AND has_column_privilege('customer', attrelid, attname, 'INSERT, UPDATE, REFERENCES')
+				AND (attrelid, attname) <> ('meter.notification'::regclass, 'read_at'))"),
 		'f', "and can do nothing else with $relation");
 }
 is(ask('SELECT string_agg(DISTINCT tenant, $$ $$ ORDER BY tenant) FROM meter.event'), 'acme other', 'there are others');
@@ -170,11 +172,12 @@ is(ask('SELECT DISTINCT tenant FROM meter.event', 'customer'), 'acme', 'of whom 
 is( ask(qq{SELECT string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname) FROM pg_proc AS p
 		WHERE p.oid::regprocedure::text IN ($functions) AND has_function_privilege('customer', p.oid, 'EXECUTE')
 		AND p.proname !~ '^(meter_sketch|users_)'}),
-	'currency_digits meter_current_tenant meter_percentile visible_tenants', 'and may execute these functions');
+	'currency_digits meter_current_tenant meter_mark_read meter_percentile visible_tenants', 'and may execute these functions');
 like(ask($_, 'customer'), qr/42501: permission denied/, "a tenant is refused: $_")
   for q{SELECT meter_track('acme')}, q{SELECT meter_check('acme')}, q{SELECT meter_set_tenant('other')},
   q{SELECT meter.sees_all_tenants()}, 'SELECT meter.usage_tail()', q{SELECT meter_bill('acme', '2026-01-01')},
-  q{SELECT meter_export('event', now(), now())}, 'SELECT meter_isolation_audit()', q{SELECT meter_grant('customer', 'analyst')},
+  q{SELECT meter_export('event', now(), now())}, 'SELECT meter_isolation_audit()',
+  'SELECT meter_evaluate_alerts()', q{SELECT meter_silence('acme')}, q{SELECT meter_grant('customer', 'analyst')},
   'SET ROLE analyst', q{INSERT INTO meter.inbox (tenant) VALUES ('acme')};
 like(ask(q{SET meter.tenant = 'other'}, 'customer'), qr/permission denied to set parameter|cannot be set/,
 	'and cannot set the context as a parameter');

@@ -1,0 +1,69 @@
+-- rules of alerts: what a row may be, and what a dump has of them
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS meter CASCADE;
+CREATE EXTENSION meter CASCADE;
+RESET client_min_messages;
+SET timezone = 'UTC';
+
+-- What has come with the extension is as it came, and each signal is known.
+SELECT bool_and(builtin), bool_and(enabled), count(changed_at), bool_and(description IS NOT NULL) FROM meter.alert_rule;
+SELECT signal FROM meter.alert_rule EXCEPT SELECT signal FROM meter.alert_signal;
+SELECT count(*) FROM meter.alert_signal AS s
+WHERE strpos((SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'alert_rule_signal_check'),
+	quote_literal(s.signal)) > 0;
+SELECT regexp_count(pg_get_constraintdef(oid), '''[a-z_0-9]+''') FROM pg_constraint WHERE conname = 'alert_rule_signal_check';
+
+-- Defaults
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('mine', 'error_rate', 5);
+SELECT * FROM meter.alert_rule WHERE NOT builtin;
+
+-- What is refused
+\set VERBOSITY terse
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('', 'error_rate', 5);
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES (repeat('x', 65), 'error_rate', 5);
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('all*', 'error_rate', 5);
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('mine', 'error_rate', 5);
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('r', 'weather', 5);
+INSERT INTO meter.alert_rule (rule, signal) VALUES ('r', 'error_rate');
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('r', 'error_rate', 'NaN');
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('r', 'error_rate', 'Infinity');
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('r', 'error_rate', -1);
+INSERT INTO meter.alert_rule (rule, signal, threshold, severity) VALUES ('r', 'error_rate', 5, 'page');
+INSERT INTO meter.alert_rule (rule, signal, threshold, resolve_below) VALUES ('r', 'error_rate', 5, 6);
+INSERT INTO meter.alert_rule (rule, signal, threshold, resolve_below) VALUES ('r', 'error_rate', 5, 'NaN');
+INSERT INTO meter.alert_rule (rule, signal, threshold, "window") VALUES ('r', 'error_rate', 5, '10 seconds');
+INSERT INTO meter.alert_rule (rule, signal, threshold, for_duration) VALUES ('r', 'error_rate', 5, '-1 second');
+INSERT INTO meter.alert_rule (rule, signal, threshold, no_data_after) VALUES ('r', 'error_rate', 5, '1 year');
+INSERT INTO meter.alert_rule (rule, signal, threshold, min_events) VALUES ('r', 'error_rate', 5, -1);
+INSERT INTO meter.alert_rule (rule, signal, threshold, tenant) VALUES ('r', 'error_rate', 5, '');
+INSERT INTO meter.alert_rule (rule, signal, threshold, service) VALUES ('r', 'error_rate', 5, '');
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('r', 'error_rate', 5, '[]');
+\set VERBOSITY default
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('r', 'burn_rate', 14.4);
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('r', 'burn_rate', 14.4, '{"short_window": "soon"}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('r', 'burn_rate', 14.4, '{"short_window": null}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('r', 'burn_rate', 14.4, '{"short_window": "2 hours"}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('r', 'burn_rate', 14.4, '{"short_window": "5 minutes"}');
+UPDATE meter.alert_rule SET "window" = '1 minute' WHERE rule = 'r';
+
+-- A dump carries what was added or changed.
+SELECT extcondition[array_position(extconfig, 'meter.alert_rule'::regclass::oid)] FROM pg_extension WHERE extname = 'meter';
+SELECT min(rule) AS one FROM meter.alert_rule WHERE builtin \gset
+UPDATE meter.alert_rule SET threshold = threshold WHERE rule = :'one';
+SELECT count(*), count(changed_at) FROM meter.alert_rule WHERE NOT builtin OR changed_at IS NOT NULL;
+UPDATE meter.alert_rule SET enabled = false WHERE rule = :'one';
+SELECT count(*), count(changed_at) FROM meter.alert_rule WHERE NOT builtin OR changed_at IS NOT NULL;
+
+-- Where a dump is restored, the rules that are built in are there already.
+CREATE TEMP TABLE saved AS SELECT * FROM meter.alert_rule WHERE rule = :'one';
+SET client_min_messages = warning;
+DROP EXTENSION meter CASCADE;
+CREATE EXTENSION meter CASCADE;
+RESET client_min_messages;
+SELECT enabled, changed_at IS NULL FROM meter.alert_rule WHERE rule = :'one';
+INSERT INTO meter.alert_rule SELECT * FROM saved;
+SELECT r.enabled, r.changed_at = s.changed_at FROM meter.alert_rule AS r JOIN saved AS s USING (rule);
+-- but nobody's rule is replaced by another of its name
+\set VERBOSITY terse
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES (:'one', 'error_rate', 5);
+DROP TABLE saved;
