@@ -188,6 +188,7 @@ SQL_PARTS = \
 	src/incident.sql \
 	src/notification.sql \
 	src/alert_evaluate.sql \
+	src/compare.sql \
 	src/api_version.sql \
 	src/row_security.sql \
 	src/grant.sql
@@ -211,7 +212,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	price credit coupon reference billing aggregation rating delta close outbox \
 	cost export budget context provision violation alert_rule alert silence incident notification \
 	storage capacity health tenant_health \
-	api_version row_security maintain schedule stats \
+	compare api_version row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 

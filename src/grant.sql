@@ -18,14 +18,14 @@ BEGIN
 			'meter_headers', 'header_.*', 'meter_health',
 			'meter_(explain_)?charge(_events|_check)?']
 		WHEN 'analyst' THEN ARRAY[
-			'meter_api_version_usage', 'api_version_.*',
+			'meter_compare_plans', 'compare_.*', 'meter_api_version_usage', 'api_version_.*',
 			'meter_set_tenant', 'meter_current_tenant', 'visible_tenants', 'sees_all_tenants',
 			'meter_sketch.*', 'meter_percentile', 'meter_normalize_endpoint', 'meter_llm_cost', 'mask_query',
 			'users_.*', 'usage_tail', 'shared_state',
 			'meter_headers', 'header_.*',
 			'limit_state', 'account_state', 'quota_used', 'known_time_zone', 'resource_matches(_any)?',
 			'meter_(explain_)?charge(_events|_check)?',
-			'currency_digits', 'fx', 'billing_(span|period|plan|price|segment|usage|usage_missing)',
+			'currency_digits', 'fx', 'billing_(span|period|plan|(stay_)?price|segment|usage|usage_missing)',
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
 			'cost', 'cost_month', 'meter_export', 'budget_bounds',
 			'storage_growth', 'meter_forecast_storage', 'request_growth', 'tenant_growth', 'gauge_load', 'provisioning',
