@@ -190,6 +190,7 @@ SQL_PARTS = \
 	src/alert_evaluate.sql \
 	src/compare.sql \
 	src/api_version.sql \
+	src/recommendation.sql \
 	src/row_security.sql \
 	src/grant.sql
 
@@ -212,7 +213,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	price credit coupon reference billing aggregation rating delta close outbox \
 	cost export budget context provision violation alert_rule alert silence incident notification \
 	storage capacity health tenant_health \
-	compare api_version row_security maintain schedule stats \
+	compare api_version recommendation row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 

@@ -18,7 +18,7 @@ BEGIN
 			'meter_headers', 'header_.*', 'meter_health',
 			'meter_(explain_)?charge(_events|_check)?']
 		WHEN 'analyst' THEN ARRAY[
-			'meter_compare_plans', 'compare_.*', 'meter_api_version_usage', 'api_version_.*',
+			'meter_compare_plans', 'compare_.*', 'meter_recommendations', 'advice_.*', 'meter_api_version_usage', 'api_version_.*',
 			'meter_set_tenant', 'meter_current_tenant', 'visible_tenants', 'sees_all_tenants',
 			'meter_sketch.*', 'meter_percentile', 'meter_normalize_endpoint', 'meter_llm_cost', 'mask_query',
 			'users_.*', 'usage_tail', 'shared_state',
