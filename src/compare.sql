@@ -19,6 +19,13 @@ RETURN base = quote OR EXISTS (
 COMMENT ON FUNCTION meter.compare_fx_known(text, text, date) IS
 'Is there an exchange rate on a day? Where there is none, meter.fx() is an error';
 
+CREATE TYPE meter.compare_quantity AS (
+	plan text COLLATE "C",
+	quantity meter.bill_quantity
+);
+COMMENT ON TYPE meter.compare_quantity IS
+'How much was used of what a price of a plan is for';
+
 -- Usage of hours knows the rate that was reached in an hour or longer, so a limit
 -- by the minute is taken to admit sixty times as much in an hour: a plan that
 -- fits by this may still refuse calls that come all at once.
@@ -107,6 +114,7 @@ DECLARE
 	held meter.compare_price[];
 	segments meter.usage_segment[];
 	charged text[];
+	quantities meter.compare_quantity[];
 BEGIN
 	IF of_month IS NULL OR NOT isfinite(of_month) THEN
 		RAISE EXCEPTION 'month must be a date' USING ERRCODE = 'invalid_parameter_value';
@@ -169,38 +177,48 @@ BEGIN
 	segments := ARRAY(SELECT s FROM unnest(segments) AS s WHERE s.tenant = ANY (charged));
 	periods := ARRAY(SELECT p FROM unnest(periods) AS p WHERE p.tenant = ANY (charged));
 
-	RETURN QUERY
-	WITH used AS MATERIALIZED (
-		SELECT s.tenant, s.from_at, s.to_at, s.metric, s.dims, s.aggregation, s.percentile,
-			s.model = 'dynamic' AS dynamic, s.model = 'percentage' AS by_event, u.quantity, u.events
-		FROM unnest(segments) AS s
-		JOIN meter.segment_usage(segments) AS u ON u.no = s.no
-	), of_price AS MATERIALIZED (
-		SELECT h.plan, h.tenant, h.price_id, h.from_at, h.to_at, u.quantity, u.events
+	quantities := ARRAY(
+		WITH used AS MATERIALIZED (
+			SELECT s.tenant, s.from_at, s.to_at, s.metric, s.dims, s.aggregation, s.percentile,
+				s.model = 'dynamic' AS dynamic, s.model = 'percentage' AS by_event, u.quantity, u.events
+			FROM unnest(segments) AS s
+			JOIN meter.segment_usage(segments) AS u ON u.no = s.no
+		)
+		SELECT ROW(h.plan, ROW(h.tenant, h.price_id, h.from_at, h.to_at, u.quantity, u.events)::meter.bill_quantity)::meter.compare_quantity
 		FROM unnest(held) AS h
 		JOIN meter.price AS c ON c.price_id = h.price_id
 		JOIN used AS u ON u.tenant = h.tenant AND u.from_at = h.from_at AND u.to_at = h.to_at
 			AND u.metric = c.metric AND u.dims = c.dims AND u.aggregation = c.aggregation
 			AND u.percentile IS NOT DISTINCT FROM c.percentile
-			AND u.dynamic = (c.model = 'dynamic') AND u.by_event = (c.model = 'percentage')
+			AND u.dynamic = (c.model = 'dynamic') AND u.by_event = (c.model = 'percentage'));
+
+	RETURN QUERY
+	WITH quantity AS MATERIALIZED (
+		SELECT q.plan, (q.quantity).tenant, q.quantity FROM unnest(quantities) AS q
 	), version AS (
 		SELECT v.plan, v.base_price, v.currency, v.min_amount, v.max_amount, v.valid_from,
 			COALESCE(lead(v.valid_from) OVER (PARTITION BY v.plan ORDER BY v.valid_from), 'infinity') AS valid_to
 		FROM meter.plan_version AS v
+	), foreign_price AS MATERIALIZED (
+		-- what there is no exchange rate for
+		SELECT h.plan, h.tenant
+		FROM unnest(held) AS h
+		JOIN meter.price AS c ON c.price_id = h.price_id
+		JOIN unnest(periods) AS p ON p.tenant = h.tenant
+		WHERE c.currency <> p.currency AND NOT meter.compare_fx_known(c.currency, p.currency, p.last_day)
+		UNION
+		SELECT v.plan, s.tenant
+		FROM unnest(stays) AS s
+		JOIN unnest(periods) AS p ON p.tenant = s.tenant
+		JOIN version AS v ON v.valid_from < s.to_day AND v.valid_to > s.from_day
+		WHERE v.currency <> p.currency AND NOT meter.compare_fx_known(v.currency, p.currency, p.last_day)
 	), subject AS MATERIALIZED (
 		SELECT s.tenant, s.time_zone, s.from_day, s.to_day, q.plan, q.plan = s.plan AS is_current,
 			p.seconds, p.last_day, p.currency, p.digits
 		FROM unnest(stays) AS s
 		JOIN unnest(periods) AS p ON p.tenant = s.tenant
 		CROSS JOIN LATERAL (SELECT unnest(offered) UNION SELECT s.plan) AS q(plan)
-		WHERE NOT EXISTS (
-				SELECT FROM version AS v
-				WHERE v.plan = q.plan AND v.valid_from < s.to_day AND v.valid_to > s.from_day
-					AND NOT meter.compare_fx_known(v.currency, p.currency, p.last_day))
-			AND NOT EXISTS (
-				SELECT FROM of_price AS h JOIN meter.price AS c ON c.price_id = h.price_id
-				WHERE h.tenant = s.tenant AND h.plan = q.plan
-					AND NOT meter.compare_fx_known(c.currency, p.currency, p.last_day))
+		WHERE (q.plan, s.tenant) NOT IN (SELECT f.plan, f.tenant FROM foreign_price AS f)
 	), fee AS (
 		SELECT s.tenant, s.plan,
 			sum(round(meter.bill_decimals(meter.bill_part(v.base_price, x.seconds, s.seconds) * x.rate), s.digits)) AS base,
@@ -221,8 +239,7 @@ BEGIN
 		CROSS JOIN LATERAL meter.bill_rate(of_month,
 			ARRAY(SELECT p FROM unnest(periods) AS p
 				WHERE p.tenant IN (SELECT s.tenant FROM subject AS s WHERE s.plan = q.plan)),
-			ARRAY(SELECT ROW(h.tenant, h.price_id, h.from_at, h.to_at, h.quantity, h.events)::meter.bill_quantity
-				FROM of_price AS h
+			ARRAY(SELECT h.quantity FROM quantity AS h
 				WHERE h.plan = q.plan AND h.tenant IN (SELECT s.tenant FROM subject AS s WHERE s.plan = q.plan))) AS l
 		GROUP BY q.plan, l.tenant
 	), coupon AS (
