@@ -198,6 +198,9 @@ SQL_PARTS = \
 	src/incident.sql \
 	src/notification.sql \
 	src/alert_evaluate.sql \
+	src/compare.sql \
+	src/api_version.sql \
+	src/recommendation.sql \
 	src/reference.sql \
 	src/row_security.sql \
 	src/grant.sql
@@ -219,8 +222,10 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
-	cost export budget forecast projection context provision violation alert_rule alert silence incident notification signal \
-	storage capacity health tenant_health row_security maintain schedule stats \
+	cost export budget forecast projection context provision violation \
+	alert_rule alert silence incident notification signal \
+	storage capacity health tenant_health compare api_version recommendation \
+	row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 

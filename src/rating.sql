@@ -210,7 +210,8 @@ BEGIN
 	-- what held for a final bill goes on holding for it
 	SELECT b.tenant, b.steps
 	FROM meter.bill AS b
-	WHERE b.tenant = ANY (tenants) AND b.month = of_month AND b.status = 'final';
+	WHERE b.tenant = ANY (tenants) AND b.month = of_month AND b.status = 'final'
+		AND b.tenant IN (SELECT p.tenant FROM period AS p WHERE p.is_final);
 END
 $$;
 COMMENT ON FUNCTION meter.bill_steps(date, meter.bill_period[]) IS
@@ -284,6 +285,8 @@ BEGIN
 		FROM meter.bill AS b
 		JOIN meter.bill_line AS l ON l.tenant = b.tenant AND l.month = b.month AND l.revision = b.revision
 		WHERE b.tenant = ANY (tenants) AND b.month = of_month AND b.status = 'final' AND l.kind = 'usage'
+			-- not for what would have been otherwise
+			AND b.tenant IN (SELECT p.tenant FROM period AS p WHERE p.is_final)
 	), known AS MATERIALIZED (
 		-- for a final bill, prices go on being what they were
 		SELECT l.tenant, l.price_id, (array_agg(l.details -> 'terms'))[1] AS terms,
