@@ -24,7 +24,7 @@ BEGIN
 		FOR own_trigger IN
 			SELECT g.tgname FROM pg_catalog.pg_trigger AS g
 			WHERE g.tgconstraint = reference.oid
-				AND g.tgrelid = (SELECT k.conrelid FROM pg_catalog.pg_constraint AS k WHERE k.oid = reference.oid)
+				AND g.tgfoid = ANY (ARRAY['pg_catalog."RI_FKey_check_ins"', 'pg_catalog."RI_FKey_check_upd"']::pg_catalog.regproc[])
 		LOOP
 			EXECUTE pg_catalog.format('ALTER TABLE %I.%I DISABLE TRIGGER %I',
 				reference.nspname, reference.relname, own_trigger);
