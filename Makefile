@@ -17,6 +17,8 @@ CORE = \
 	src/core/csv.o \
 	src/core/endpoint.o \
 	src/core/exactsum.o \
+	src/core/forecast.o \
+	src/core/forecast_method.o \
 	src/core/pattern.o \
 	src/core/ring.o \
 	src/core/ring_file.o \
@@ -57,6 +59,7 @@ OBJS = \
 	src/flush.o \
 	src/flush_commit.o \
 	src/fold.o \
+	src/forecast.o \
 	src/gauge.o \
 	src/guard.o \
 	src/guard_executor.o \
@@ -72,17 +75,20 @@ OBJS = \
 	src/limit.o \
 	src/limit_bucket.o \
 	src/limit_state.o \
+	src/listen.o \
 	src/live.o \
 	src/llm.o \
 	src/llm_token.o \
 	src/log.o \
 	src/maintain.o \
+	src/member.o \
 	src/meter.o \
 	src/metric.o \
 	src/model_price.o \
 	src/owner.o \
 	src/partition.o \
 	src/query_mask.o \
+	src/recent.o \
 	src/queue.o \
 	src/quota.o \
 	src/reference.o \
@@ -153,7 +159,6 @@ SQL_PARTS = \
 	src/credit.sql \
 	src/coupon.sql \
 	src/billing.sql \
-	src/reference.sql \
 	src/aggregation.sql \
 	src/bill.sql \
 	src/rating.sql \
@@ -168,6 +173,9 @@ SQL_PARTS = \
 	src/stats.sql \
 	src/budget.sql \
 	src/budget_count.sql \
+	src/forecast.sql \
+	src/projection.sql \
+	src/projection_charge.sql \
 	src/provision.sql \
 	src/violation.sql \
 	src/storage.sql \
@@ -181,6 +189,8 @@ SQL_PARTS = \
 	src/audit_privilege.sql \
 	src/audit_code.sql \
 	src/audit_entry.sql \
+	src/recent.sql \
+	src/slo.sql \
 	src/alert_rule.sql \
 	src/signal.sql \
 	src/silence.sql \
@@ -188,6 +198,10 @@ SQL_PARTS = \
 	src/incident.sql \
 	src/notification.sql \
 	src/alert_evaluate.sql \
+	src/compare.sql \
+	src/api_version.sql \
+	src/recommendation.sql \
+	src/reference.sql \
 	src/row_security.sql \
 	src/grant.sql
 
@@ -208,8 +222,10 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	queue ignore correct usage rollup late gauge report live plan tenant \
 	subscription rule decision limit quota preset charge model_price llm currency \
 	price credit coupon reference billing aggregation rating delta close outbox \
-	cost export budget context provision violation alert_rule alert silence incident notification \
-	storage capacity health tenant_health row_security maintain schedule stats \
+	cost export budget forecast projection context provision violation \
+	alert_rule alert silence incident notification signal \
+	storage capacity health tenant_health compare api_version recommendation \
+	row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 

@@ -407,7 +407,7 @@ SELECT p.proname, has_function_privilege('regress_charge_app', p.oid, 'EXECUTE')
        has_function_privilege('regress_charge_analyst', p.oid, 'EXECUTE') AS analyst
 FROM pg_proc AS p
 JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-WHERE p.proname ~ 'charge' ORDER BY p.proname COLLATE "C";
+WHERE p.proname ~ '^meter_.*charge' ORDER BY p.proname COLLATE "C";
 DROP OWNED BY regress_charge_app, regress_charge_analyst;
 DROP ROLE regress_charge_app, regress_charge_analyst;
 

@@ -110,6 +110,58 @@ SET ROLE regress_context_one;
 SELECT meter_current_tenant();
 RESET ROLE;
 
+-- Who belongs to several may work for these only, also without a context.
+GRANT EXECUTE ON FUNCTION meter_track(text, text, numeric, text, text, text, integer, double precision, text, numeric, jsonb, text, text, text, timestamptz) TO regress_context_both;
+GRANT EXECUTE ON FUNCTION meter_track_batch(jsonb) TO regress_context_both;
+SET ROLE regress_context_both;
+SELECT meter_track('ctx a'), meter_track('ctx_b'), meter_track('ctx a');
+SELECT meter_track('ctx_c');
+SELECT meter_track('nobody');
+SELECT element, result, sqlstate, reason FROM meter_track_batch('[{"tenant": "ctx a"}, {"tenant": "ctx_c"}]');
+RESET ROLE;
+UPDATE meter.tenant SET role_name = NULL WHERE tenant = 'ctx_b';
+UPDATE meter.tenant SET role_name = 'regress_context_b' WHERE tenant = 'ctx_c';
+SET ROLE regress_context_both;
+SELECT meter_track('ctx_c');
+SELECT meter_track('ctx_b');
+RESET ROLE;
+UPDATE meter.tenant SET role_name = NULL WHERE tenant = 'ctx_c';
+UPDATE meter.tenant SET role_name = 'regress_context_b' WHERE tenant = 'ctx_b';
+UPDATE meter.tenant SET role_name = 'regress_context_one' WHERE tenant = 'ctx_c';
+SELECT tenant FROM meter.inbox WHERE tenant LIKE 'ctx%';
+DELETE FROM meter.inbox WHERE tenant LIKE 'ctx%';
+DELETE FROM meter.rejected_event WHERE tenant LIKE 'ctx%';
+
+-- SET ROLE to a role of all tenants' roles lets nobody out of his tenant, but
+-- one to a role that he has besides does.
+CREATE ROLE regress_context_group;
+GRANT regress_context_group TO regress_context_a, regress_context_b;
+CREATE ROLE regress_context_login IN ROLE regress_context_a, regress_context_app;
+SET SESSION AUTHORIZATION regress_context_login;
+SELECT meter_current_tenant();
+SET ROLE regress_context_group;
+SELECT meter_current_tenant();
+SELECT meter_set_tenant('ctx_b');
+SELECT meter_set_tenant('ctx a');
+SELECT meter_set_tenant(NULL);
+SET ROLE regress_context_app;
+SELECT meter_current_tenant();
+SELECT meter_set_tenant('ctx_b');
+SELECT meter_set_tenant(NULL);
+SET SESSION AUTHORIZATION regress_context_both;
+SET ROLE regress_context_group;
+SELECT meter_current_tenant();
+SELECT meter_set_tenant('ctx_c');
+SELECT meter_set_tenant('ctx_b');
+SELECT meter_set_tenant(NULL);
+RESET SESSION AUTHORIZATION;
+SET ROLE regress_context_group;
+SELECT meter_current_tenant();
+SELECT meter_set_tenant('ctx_b');
+SELECT meter_set_tenant(NULL);
+RESET ROLE;
+DROP ROLE regress_context_group, regress_context_login;
+
 -- A SECURITY DEFINER function works for the tenant of its caller.
 CREATE FUNCTION context_definer() RETURNS text LANGUAGE plpgsql SECURITY DEFINER
 AS 'BEGIN RETURN current_user::text || '' for '' || public.meter_current_tenant(); END';
@@ -138,6 +190,7 @@ SELECT meter_require('ctx_b');
 SELECT meter_refund('ctx_b');
 SELECT meter_reset_limit('ctx_b');
 SELECT meter_correct('ctx_b', seq => 1, void => true);
+SELECT meter_void_bill('ctx_b', '2026-09-01', 'wrong');
 SELECT meter_set_tenant(NULL);
 SELECT tenant FROM meter.inbox WHERE tenant LIKE 'ctx%';
 
@@ -146,4 +199,5 @@ DELETE FROM meter.rejected_event WHERE tenant LIKE 'ctx%';
 DELETE FROM meter.tenant WHERE tenant LIKE 'ctx%';
 DROP FUNCTION context_definer();
 REVOKE EXECUTE ON FUNCTION meter_set_tenant, meter_current_tenant FROM PUBLIC;
+DROP OWNED BY regress_context_both;
 DROP ROLE regress_context_a, regress_context_b, regress_context_app, regress_context_both, regress_context_one;

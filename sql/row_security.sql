@@ -91,6 +91,21 @@ SELECT * FROM seen WHERE n < 3 ORDER BY n, tenant;
 RESET ROLE;
 SELECT meter_set_tenant(NULL);
 
+-- What is sent on channel "meter" tells of all, so only who sees all may listen.
+SET ROLE regress_rows_analyst;
+LISTEN meter;
+UNLISTEN meter;
+SET ROLE regress_rows_a;
+LISTEN meter;
+DO $$ BEGIN EXECUTE 'LISTEN meter'; END $$;
+LISTEN "Meter";
+UNLISTEN *;
+SET ROLE regress_rows_nobody;
+LISTEN meter;
+RESET ROLE;
+LISTEN meter;
+UNLISTEN meter;
+
 -- No partition can be read past its parent.
 SELECT count(*) > 0, bool_or(has_table_privilege('regress_rows_analyst', c.oid, 'SELECT')
 	OR has_table_privilege('regress_rows_a', c.oid, 'SELECT'))

@@ -32,7 +32,7 @@ UNION ALL SELECT '2026-04-08 10:00+00', 'few', 500, 9000 FROM generate_series(1,
 -- everything: 10 of 40 refused, 15 of 30 failed, 6 s, down by 80 %, violations: 15 + 30 + 15 + 30 + 20 = 110 points
 UNION ALL SELECT '2026-04-08 10:00+00', 'bad', CASE WHEN i <= 10 THEN 429 WHEN i <= 25 THEN 500 ELSE 200 END, 6000 FROM generate_series(1, 40) AS i
 UNION ALL SELECT timestamptz '2026-04-01 10:00+00' - i % 4 * interval '7 days', 'bad', 200, 100 FROM generate_series(1, 800) AS i
--- at the edges
+-- at the edges, hours of which clocks were changed between: 2 in the last 7 days, and 1, 0, 0 and 1 in the weeks before
 UNION ALL SELECT t, 'edge', 200, 100 FROM (VALUES (timestamptz '2026-04-10 12:59+00'), ('2026-04-10 13:00+00'), ('2026-04-03 13:00+00'),
 	('2026-04-03 12:59:59.999999+00'), ('2026-03-06 13:00+00'), ('2026-03-06 12:59+00')) AS e (t);
 INSERT INTO meter.inbox (at, tenant, metric, quantity)

@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "context.h"
 #include "owner.h"
 
 static bool voiding = false;
@@ -63,6 +64,7 @@ meter_void_bill(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("reason must not be empty")));
+	context_check(DatumGetTextPP(values[0]), fcinfo->flinfo->fn_oid);
 	PreventCommandIfReadOnly("meter_void_bill()");
 	PreventCommandIfParallelMode("meter_void_bill()");
 	owner_begin(&scope);

@@ -125,10 +125,20 @@ END;
 COMMENT ON FUNCTION meter.billing_plan(date, text[]) IS
 'Which plan, in which version, each tenant had when in its billing period of a month, after its trial. version is valid_from of meter.plan_version; where a plan has none, it is null, base_price 0 and currency that of the bill. Arguments: any day of the month; the tenants, null for all';
 
+CREATE TYPE meter.billing_stay AS (
+	tenant text COLLATE "C",
+	time_zone text,
+	plan text COLLATE "C",
+	from_day date,
+	to_day date
+);
+COMMENT ON TYPE meter.billing_stay IS
+'Days that a tenant is charged for by a plan, null by none, and its time zone; to_day is the first day that is not of it any more';
+
 -- Planned anew each time, as for one tenant indexes serve that for all would be a
 -- burden; and never compiled, as how many rows come of so many ranges is a guess,
 -- and compiling would take longer than all the rest.
-CREATE FUNCTION meter.billing_price(month date, tenants text[] DEFAULT NULL)
+CREATE FUNCTION meter.billing_stay_price(stays meter.billing_stay[])
 RETURNS TABLE (tenant text, price_id uuid, price text, from_at timestamptz, to_at timestamptz)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 60000
 SET search_path = pg_catalog, pg_temp
@@ -139,11 +149,9 @@ AS $$
 BEGIN
 	RETURN QUERY
 	WITH span AS MATERIALIZED (
-		SELECT s.tenant COLLATE "C" AS tenant, s.time_zone, COALESCE(s.plan, '') COLLATE "C" AS plan,
-			daterange(s.charged_from, s.to_day) AS days,
-			count(*) OVER (PARTITION BY s.tenant COLLATE "C") AS spans
-		FROM meter.billing_span(billing_price.month, billing_price.tenants) AS s
-		WHERE s.charged_from < s.to_day
+		SELECT s.tenant, s.time_zone, COALESCE(s.plan, '') COLLATE "C" AS plan,
+			daterange(s.from_day, s.to_day) AS days, count(*) OVER (PARTITION BY s.tenant) AS spans
+		FROM unnest(stays) AS s
 	), billed_plan AS MATERIALIZED (
 		SELECT DISTINCT s.plan FROM span AS s
 	), of_plan AS MATERIALIZED (
@@ -196,6 +204,26 @@ BEGIN
 	SELECT s.tenant, s.price_id, s.price,
 		lower(s.days)::timestamp AT TIME ZONE s.time_zone, upper(s.days)::timestamp AT TIME ZONE s.time_zone
 	FROM segment AS s;
+END
+$$;
+COMMENT ON FUNCTION meter.billing_stay_price(meter.billing_stay[]) IS
+'Which prices hold for tenants when, on the plans and days they are charged for; of the prices of one name, at every moment that of the tenant, or else that of its plan, or else that for all';
+
+CREATE FUNCTION meter.billing_price(month date, tenants text[] DEFAULT NULL)
+RETURNS TABLE (tenant text, price_id uuid, price text, from_at timestamptz, to_at timestamptz)
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 60000
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT p.tenant, p.price_id, p.price, p.from_at, p.to_at
+	FROM meter.billing_stay_price(ARRAY(
+		SELECT ROW(s.tenant, s.time_zone, s.plan, s.charged_from, s.to_day)::meter.billing_stay
+		FROM meter.billing_span(billing_price.month, billing_price.tenants) AS s
+		WHERE s.charged_from < s.to_day)) AS p;
 END
 $$;
 COMMENT ON FUNCTION meter.billing_price(date, text[]) IS

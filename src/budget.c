@@ -13,6 +13,9 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -106,6 +109,90 @@ budget_finish(int64 upto, const UsageDirtySet *anew)
 	if (SPI_execute_with_args("SELECT meter.budget_rolled_up($1, $2, $3, $4)",
 							  4, types, values, nulls, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not write meter.budget_position");
+}
+
+/* --- changes of budgets ------------------------------------------------- */
+
+PG_FUNCTION_INFO_V1(meter_refresh_budgets);
+
+Datum
+meter_refresh_budgets(PG_FUNCTION_ARGS)
+{
+	OwnerScope	scope;
+	bool		isnull;
+	int64		refreshed;
+
+	PreventCommandIfReadOnly("meter_refresh_budgets()");
+	PreventCommandIfParallelMode("meter_refresh_budgets()");
+	owner_begin(&scope);
+	if (SPI_execute("SELECT meter.budget_refresh()", false, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "could not refresh meter.budget");
+	refreshed = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+											SPI_tuptable->tupdesc, 1, &isnull));
+	owner_end(&scope);
+	PG_RETURN_INT64(refreshed);
+}
+
+/*
+ * An array of budgets, by a query that gives one; NULL if there are none.
+ */
+static Datum
+budget_ids(const char *query, char *null)
+{
+	bool		isnull;
+	Datum		ids;
+
+	if (SPI_execute(query, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not read meter.budget");
+	ids = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	*null = isnull ? 'n' : ' ';
+	return ids;
+}
+
+PG_FUNCTION_INFO_V1(meter_budget_changed);
+
+/*
+ * Statement trigger: who may change budgets need not be able to write what was
+ * spent.
+ */
+Datum
+meter_budget_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Oid			types[2] = {UUIDARRAYOID, UUIDARRAYOID};
+	Datum		values[2] = {0, 0};
+	char		nulls[2] = {'n', 'n'};
+	OwnerScope	scope;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager",
+						"meter_budget_changed")));
+	owner_begin(&scope);
+	if (SPI_register_trigger_data(trigger) != SPI_OK_TD_REGISTER)
+		elog(ERROR, "could not see what has changed in meter.budget");
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		values[0] = budget_ids("SELECT array_agg(DISTINCT w.budget_id) FROM meter.budget_period AS w",
+							   &nulls[0]);
+	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		values[0] = budget_ids("SELECT array_agg(o.budget_id) FROM old_budget AS o", &nulls[0]);
+	else if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+	{
+		/* of which it is not the same any more that is spent */
+		values[0] = budget_ids("SELECT array_agg(o.budget_id) FROM old_budget AS o "
+							   "LEFT JOIN new_budget AS n ON n.budget_id = o.budget_id "
+							   "WHERE (n.budget_id, n.tenant, n.service, n.period, n.basis, n.currency)"
+							   " IS DISTINCT FROM (o.budget_id, o.tenant, o.service, o.period, o.basis, o.currency)",
+							   &nulls[0]);
+		values[1] = budget_ids("SELECT array_agg(n.budget_id) FROM new_budget AS n", &nulls[1]);
+	}
+	if (SPI_execute_with_args("SELECT meter.budget_follow($1, $2)",
+							  2, types, values, nulls, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not follow meter.budget");
+	owner_end(&scope);
+	return PointerGetDatum(NULL);
 }
 
 /* --- refusing calls ----------------------------------------------------- */

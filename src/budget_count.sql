@@ -10,6 +10,8 @@
 CREATE TABLE meter.budget_position (
 	last_seq bigint NOT NULL
 );
+-- without one, a publication of all tables would turn every change into an error
+ALTER TABLE meter.budget_position REPLICA IDENTITY FULL;
 COMMENT ON TABLE meter.budget_position IS
 'Position in the log up to which costs are in meter.budget_spend: one row, or none if nothing was counted yet; not in dumps';
 COMMENT ON COLUMN meter.budget_position.last_seq IS 'last event that was added';
@@ -18,6 +20,8 @@ COMMENT ON COLUMN meter.budget_position.last_seq IS 'last event that was added';
 CREATE TABLE meter.budget_stale (
 	tenant text COLLATE "C" NOT NULL
 );
+-- without one, a publication of all tables would turn every change into an error
+ALTER TABLE meter.budget_stale REPLICA IDENTITY FULL;
 COMMENT ON TABLE meter.budget_stale IS
 'Tenants with budgets of charges that have usage which is not rated yet';
 COMMENT ON COLUMN meter.budget_stale.tenant IS 'the tenant; may be there more than once';
@@ -215,9 +219,8 @@ $$;
 COMMENT ON FUNCTION meter.budget_rate(date, text[]) IS
 'Reckon what tenants'' prices make of their usage in a month, for their budgets of charges';
 
-CREATE FUNCTION @extschema@.meter_refresh_budgets() RETURNS bigint
+CREATE FUNCTION meter.budget_refresh() RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -271,6 +274,11 @@ BEGIN
 	RETURN refreshed;
 END
 $$;
+COMMENT ON FUNCTION meter.budget_refresh() IS
+'Part of meter_refresh_budgets(), which does it with the rights of the extension''s owner';
+
+CREATE FUNCTION @extschema@.meter_refresh_budgets() RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.meter_refresh_budgets() IS
 'Have the usage of tenants with budgets of charges (meter.budget.basis) rated anew, of those that have new usage or were rated more than an hour ago, begin new periods of all budgets, and judge them. Returns how many tenants were rated. Run it each minute: meter_schedule() and the background worker do. Where charges cannot be reckoned, as for want of an exchange rate, there is a WARNING, and meter.budget_status.error says why';
 
@@ -278,51 +286,40 @@ COMMENT ON FUNCTION @extschema@.meter_refresh_budgets() IS
 
 -- Who rolls up reads the budgets when it begins, so it must not be on its way;
 -- the lock is that of meter_rollup().
-CREATE FUNCTION meter.budget_changed() RETURNS trigger
+CREATE FUNCTION meter.budget_follow(gone uuid[], changed uuid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	gone uuid[];
 BEGIN
 	-- after a dump was restored the rollup counts all
 	IF NOT EXISTS (SELECT FROM meter.budget_position) THEN
-		RETURN NULL;
+		RETURN;
 	END IF;
 	PERFORM FROM meter.consumer AS c WHERE c.name = 'rollup' FOR UPDATE;
-	IF TG_OP = 'TRUNCATE' THEN
-		gone := ARRAY(SELECT w.budget_id FROM meter.budget_period AS w);
-	ELSIF TG_OP = 'DELETE' THEN
-		gone := ARRAY(SELECT o.budget_id FROM old_budget AS o);
-	ELSIF TG_OP = 'UPDATE' THEN
-		-- of which it is not the same any more that is spent
-		gone := ARRAY(
-			SELECT o.budget_id FROM old_budget AS o
-			LEFT JOIN new_budget AS n ON n.budget_id = o.budget_id
-			WHERE (n.budget_id, n.tenant, n.service, n.period, n.basis, n.currency)
-				IS DISTINCT FROM (o.budget_id, o.tenant, o.service, o.period, o.basis, o.currency));
-		DELETE FROM meter.budget_crossing AS c
-		USING new_budget AS n
-		WHERE c.budget_id = n.budget_id AND n.amount * c.threshold > 100 * (
-			SELECT COALESCE(sum(m.spent), 0) FROM meter.budget_spend AS m
-			WHERE m.budget_id = c.budget_id AND m.period_from = c.period_from)
-			AND EXISTS (
-				SELECT FROM meter.budget_now AS b
-				WHERE b.budget_id = c.budget_id AND b.period_from = c.period_from);
-	END IF;
 	IF cardinality(gone) > 0 THEN
 		DELETE FROM meter.budget_period AS w WHERE w.budget_id = ANY (gone);
 		DELETE FROM meter.budget_spend AS s WHERE s.budget_id = ANY (gone);
 		DELETE FROM meter.budget_crossing AS c WHERE c.budget_id = ANY (gone);
 	END IF;
+	IF cardinality(changed) > 0 THEN
+		DELETE FROM meter.budget_crossing AS c
+		USING meter.budget_now AS b
+		WHERE c.budget_id = ANY (changed) AND b.budget_id = c.budget_id AND b.period_from = c.period_from
+			AND b.amount * c.threshold > 100 * (
+				SELECT COALESCE(sum(m.spent), 0) FROM meter.budget_spend AS m
+				WHERE m.budget_id = c.budget_id AND m.period_from = c.period_from);
+	END IF;
 	PERFORM meter.budget_open();
 	PERFORM meter.budget_judge();
-	RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION meter.budget_follow(uuid[], uuid[]) IS
+'Part of the triggers of meter.budget: forgets what was spent of budgets that are gone or are of something else now, counts what was of new ones, and judges them; thresholds of changed ones that are not reached any more can be reached again';
+
+CREATE FUNCTION meter.budget_changed() RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'meter_budget_changed';
 COMMENT ON FUNCTION meter.budget_changed() IS
-'Trigger of meter.budget: counts what was spent of budgets that are new or changed, and forgets those that are gone';
+'Statement trigger of meter.budget: has meter.budget_follow() follow what has changed, with the rights of the extension''s owner';
 
 CREATE TRIGGER budget_inserted
 AFTER INSERT ON meter.budget

@@ -161,6 +161,15 @@ compat_required_perms(RangeTblEntry *entry, List *infos)
 #endif
 }
 
+/* That a query is run only once is no longer told to the executor since 18. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
+#define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count
+#else
+#define COMPAT_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
+#endif
+
 /* All kinds of objects share one function since 16. */
 static inline bool
 compat_may_execute(Oid function, Oid role)

@@ -11,33 +11,26 @@
  * it.  A salted hash of the token is kept with the value ("extra"), and so
  * comes and goes with it, too.
  *
- * Without an explicit context, the tenant is implied by who the user is: the
- * outer user, which SET ROLE changes and a SECURITY DEFINER function does not.
+ * Without an explicit context, the tenant is implied by who the user is
+ * (member.c).
  */
 #include "postgres.h"
 
 #include "access/parallel.h"
-#include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "compat.h"
 #include "context.h"
+#include "member.h"
 #include "owner.h"
 #include "setting.h"
 #include "violation.h"
@@ -185,129 +178,14 @@ is_sticky(void)
 	return is_explicit() && context_extra != NULL && context_extra->sticky;
 }
 
-/* --- who the user is ---------------------------------------------------- */
-
-/*
- * What roles say about the outer user, kept until a role, a membership or
- * meter.tenant changes.
- */
-static Oid	known_user = InvalidOid;	/* InvalidOid: nothing is kept */
-static bool known_bound = false;	/* belongs to tenants' roles */
-static char *known_tenant = NULL;	/* the only one of these, or NULL */
-static Oid	tenant_relid = InvalidOid;
-static bool reading = false;
-
-static void
-forget_user(void)
-{
-	known_user = InvalidOid;
-}
-
-static void
-tenant_changed(Oid relid)
-{
-	if (!OidIsValid(relid) || !OidIsValid(tenant_relid) || relid == tenant_relid)
-		forget_user();
-}
-
-static void
-role_changed(Datum arg, int cacheid, uint32 hashvalue)
-{
-	forget_user();
-}
-
-/*
- * All tenants whose role the user is, or belongs to by any path.  A superuser
- * belongs to no one.  At most two are needed to tell.
- */
-#define USER_QUERY \
-	CONTEXT_MEMBER("$1") \
-	"SELECT t.tenant FROM member JOIN pg_roles AS r ON r.oid = member.role" \
-	" JOIN meter.tenant AS t ON t.role_name = r.rolname LIMIT 2"
-
-static void
-read_user(Oid user)
-{
-	static SPIPlanPtr plan = NULL;
-	OwnerScope	scope;
-	Datum		args[1];
-	char	   *name = NULL;
-
-	if (known_tenant != NULL)
-		pfree(known_tenant);
-	known_tenant = NULL;
-	known_bound = false;
-	if (superuser_arg(user))
-	{
-		known_user = user;
-		return;
-	}
-
-	/* an invalidation while it is read makes it be read again */
-	known_user = user;
-	owner_begin(&scope);
-	owner_plan(&plan, USER_QUERY, 1, OIDOID);
-	args[0] = ObjectIdGetDatum(user);
-	if (SPI_execute_snapshot(plan, args, NULL,
-							 IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot(),
-							 InvalidSnapshot, true, false, 2) != SPI_OK_SELECT)
-		elog(ERROR, "could not read meter.tenant");
-	known_bound = SPI_processed > 0;
-	if (SPI_processed == 1)
-		name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	if (name != NULL)
-		known_tenant = MemoryContextStrdup(TopMemoryContext, name);
-	owner_end(&scope);
-}
-
-/*
- * Have known_bound and known_tenant be those of the outer user.  False if it
- * cannot be looked at now.
- */
-static bool
-know_user(void)
-{
-	Oid			user = GetOuterUserId();
-	Oid			schema;
-
-	if (user == known_user)
-		return true;
-	if (reading || !IsTransactionState())
-		return false;
-	schema = get_namespace_oid("meter", true);
-	tenant_relid = OidIsValid(schema) ? get_relname_relid("tenant", schema) : InvalidOid;
-	if (!OidIsValid(tenant_relid) || creating_extension)
-		return false;
-	reading = true;
-	PG_TRY();
-	{
-		read_user(user);
-	}
-	PG_CATCH();
-	{
-		forget_user();
-		reading = false;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	reading = false;
-	return true;
-}
-
-bool
-context_busy(void)
-{
-	return reading;
-}
+/* --- the context -------------------------------------------------------- */
 
 const char *
 context_tenant(void)
 {
 	if (is_explicit())
 		return context_setting;
-	if (likely(GetOuterUserId() == known_user))
-		return known_tenant;
-	return know_user() ? known_tenant : NULL;
+	return member_tenant();
 }
 
 bool
@@ -315,9 +193,19 @@ context_allows(const text *tenant)
 {
 	const char *own = context_tenant();
 
-	return own == NULL ||
-		(strlen(own) == VARSIZE_ANY_EXHDR(tenant) &&
-		 memcmp(own, VARDATA_ANY(tenant), VARSIZE_ANY_EXHDR(tenant)) == 0);
+	if (own == NULL)
+		return member_may_work_for(tenant);
+	return strlen(own) == VARSIZE_ANY_EXHDR(tenant) &&
+		memcmp(own, VARDATA_ANY(tenant), VARSIZE_ANY_EXHDR(tenant)) == 0;
+}
+
+#define NOT_OWN_DETAIL "It belongs to the role of another tenant."
+
+static char *
+not_own_message(const char *tenant)
+{
+	return psprintf("role \"%s\" may not work for tenant \"%s\"",
+					GetUserNameFromId(GetOuterUserId(), false), tenant);
 }
 
 /*
@@ -328,18 +216,25 @@ context_refuse(const text *tenant, const char *function, EventError *error)
 {
 	Violation	violation = {0};
 	char	   *name = text_to_cstring(tenant);
+	const char *own = context_tenant();
 
+	/* what is recorded may have it forgotten */
+	if (own != NULL)
+		own = pstrdup(own);
 	if (setting_isolation != ISOLATION_OFF)
 	{
 		violation.command = function;
-		violation.tenant = context_tenant();
+		violation.tenant = own;
 		violation.foreign_tenant = name;
 		violation.refused = true;
 		violation_record(&violation);
 	}
+	if (own == NULL)
+		return event_refuse(error, ERRCODE_INSUFFICIENT_PRIVILEGE, not_own_message(name),
+							pstrdup(NOT_OWN_DETAIL), NULL);
 	return event_refuse(error, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						psprintf("tenant \"%s\" is not the tenant of the context", name),
-						psprintf("The session works for tenant \"%s\".", context_tenant()),
+						psprintf("The session works for tenant \"%s\".", own),
 						NULL);
 }
 
@@ -356,13 +251,6 @@ context_check(const text *tenant, Oid function)
 
 /* --- meter_set_tenant() ------------------------------------------------- */
 
-#define TENANT_QUERY \
-	"SELECT t.schema_name::text, (" \
-	CONTEXT_MEMBER("$2") \
-	" SELECT count(*) > 0 FROM member JOIN pg_roles AS r ON r.oid = member.role" \
-	" WHERE r.rolname = t.role_name) " \
-	"FROM meter.tenant AS t WHERE t.tenant = $1"
-
 /*
  * The search_path for a tenant, with the schema of our own functions.  An error
  * if there is no such tenant, or if the user may not work for it.
@@ -372,35 +260,26 @@ read_tenant(text *tenant, const char *own_schema, ContextExtra *extra)
 {
 	static SPIPlanPtr plan = NULL;
 	OwnerScope	scope;
-	Datum		args[2];
+	Datum		args[1];
 	char	   *schema = NULL;
-	bool		isnull;
 	bool		found;
-	bool		own = false;
 
+	/* the same for no tenant, so that nobody finds out what tenants there are */
+	if (!member_may_work_for(tenant))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg_internal("%s", not_own_message(text_to_cstring(tenant))),
+				 errdetail_internal(NOT_OWN_DETAIL)));
 	owner_begin(&scope);
-	owner_plan(&plan, TENANT_QUERY, 2, TEXTOID, OIDOID);
+	owner_plan(&plan, "SELECT t.schema_name::text FROM meter.tenant AS t WHERE t.tenant = $1",
+			   1, TEXTOID);
 	args[0] = PointerGetDatum(tenant);
-	args[1] = ObjectIdGetDatum(GetOuterUserId());
 	if (SPI_execute_snapshot(plan, args, NULL, GetLatestSnapshot(), InvalidSnapshot,
 							 true, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read meter.tenant");
 	found = SPI_processed > 0;
 	if (found)
-	{
 		schema = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-		own = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-										 2, &isnull));
-	}
-
-	/* the same for no tenant, so that nobody finds out what tenants there are */
-	if (know_user() && known_bound && !own)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not work for tenant \"%s\"",
-						GetUserNameFromId(GetOuterUserId(), false),
-						text_to_cstring(tenant)),
-				 errdetail("It belongs to the role of another tenant.")));
 	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -513,9 +392,7 @@ context_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 void
 context_init(void)
 {
-	owner_watch(tenant_changed);
-	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, (Datum) 0);
+	member_init();
 	next_utility = ProcessUtility_hook;
 	ProcessUtility_hook = context_utility;
 }

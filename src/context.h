@@ -24,10 +24,10 @@ extern void context_init(void);
  */
 extern const char *context_tenant(void);
 
-/* Is meter.tenant being read for that? */
-extern bool context_busy(void);
-
-/* Does the context allow a call for this tenant?  Without one it allows all. */
+/*
+ * Does the context allow a call for this tenant?  Without one it allows all but
+ * those for which the user may not work.
+ */
 extern bool context_allows(const text *tenant);
 
 /* If it does not: a record of the violation, and what to tell; false. */

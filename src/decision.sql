@@ -85,7 +85,8 @@ COMMENT ON FUNCTION meter.header_limit(text, numeric, timestamptz) IS
 'Part of meter_headers(): a member of the field RateLimit';
 
 -- PL/pgSQL keeps the plan from one statement to the next.
-CREATE FUNCTION @extschema@.meter_headers(decision meter.decision, reset text DEFAULT 'epoch')
+CREATE FUNCTION @extschema@.meter_headers(decision meter.decision, reset text DEFAULT 'epoch',
+	version text DEFAULT NULL, at timestamptz DEFAULT now())
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -98,6 +99,7 @@ DECLARE
 	-- a name must not come twice
 	quota_too boolean := quota AND NOT (rate AND name = quota_name);
 	retry_after text;
+	of_version jsonb := '{}';
 BEGIN
 	IF reset IS NULL OR reset <> ALL (ARRAY['epoch', 'iso', 'delta']) THEN
 		RAISE EXCEPTION 'unknown form of reset times "%"', reset
@@ -106,7 +108,10 @@ BEGIN
 	IF NOT decision.allowed AND decision.retry_after IS NOT NULL THEN
 		retry_after := GREATEST(ceil(extract(epoch FROM decision.retry_after)), 1)::text;
 	END IF;
-	RETURN jsonb_strip_nulls(jsonb_build_object(
+	IF version IS NOT NULL THEN
+		of_version := meter.header_version(version, COALESCE(at, now()));
+	END IF;
+	RETURN of_version || jsonb_strip_nulls(jsonb_build_object(
 		'X-RateLimit-Limit', trim_scale(decision."limit")::text,
 		'X-RateLimit-Remaining', CASE WHEN rate THEN meter.header_whole(decision.remaining) END,
 		'X-RateLimit-Reset', CASE WHEN rate THEN meter.header_time(decision.reset_at, reset) END,
@@ -126,5 +131,5 @@ BEGIN
 				meter.header_limit(quota_name, decision.quota_remaining, decision.quota_reset) END), '')));
 END
 $$;
-COMMENT ON FUNCTION @extschema@.meter_headers(meter.decision, text) IS
-'HTTP response headers for a decision, a JSON object of strings: X-RateLimit-*, X-Quota-*, Retry-After, RateLimit and RateLimit-Policy, as far as there is such a limit. reset says how X-*-Reset is written: epoch (seconds since 1970), iso (2024-01-15T10:00:00Z) or delta (seconds from now). Errors: 22023 for another reset';
+COMMENT ON FUNCTION @extschema@.meter_headers(meter.decision, text, text, timestamptz) IS
+'HTTP response headers for a decision, a JSON object of strings: X-RateLimit-*, X-Quota-*, Retry-After, RateLimit and RateLimit-Policy, as far as there is such a limit. reset says how X-*-Reset is written: epoch (seconds since 1970), iso (2024-01-15T10:00:00Z) or delta (seconds from now). version is the version of the API that was called: then there is X-API-Version too and, by meter.api_version at the instant at, X-API-Deprecated, X-API-Sunset, X-API-Migration-Guide, Deprecation (RFC 9745), Sunset (RFC 8594) and Link. Errors: 22023 for another reset';

@@ -11,24 +11,27 @@ DECLARE
 BEGIN
 	pattern := '^(' || array_to_string(CASE privileges
 		WHEN 'app' THEN ARRAY[
+			'api_version_(begins|status)',
 			'meter_track(_batch|_llm)?', 'meter_normalize_endpoint', 'meter_llm_cost',
 			'meter_check', 'meter_allow', 'meter_require', 'meter_refund',
 			'meter_set_tenant', 'meter_current_tenant',
 			'meter_headers', 'header_.*', 'meter_health',
 			'meter_(explain_)?charge(_events|_check)?']
 		WHEN 'analyst' THEN ARRAY[
+			'meter_compare_plans', 'compare_.*', 'meter_recommendations', 'advice_.*', 'meter_api_version_usage', 'api_version_.*',
 			'meter_set_tenant', 'meter_current_tenant', 'visible_tenants', 'sees_all_tenants',
 			'meter_sketch.*', 'meter_percentile', 'meter_normalize_endpoint', 'meter_llm_cost', 'mask_query',
 			'users_.*', 'usage_tail', 'shared_state',
 			'meter_headers', 'header_.*',
 			'limit_state', 'account_state', 'quota_used', 'known_time_zone', 'resource_matches(_any)?',
 			'meter_(explain_)?charge(_events|_check)?',
-			'currency_digits', 'fx', 'billing_(span|period|plan|price|segment|usage|usage_missing)',
+			'currency_digits', 'fx', 'billing_(span|period|plan|(stay_)?price|segment|usage|usage_missing)',
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
 			'cost', 'cost_month', 'meter_export', 'budget_bounds',
 			'storage_growth', 'meter_forecast_storage', 'request_growth', 'tenant_growth', 'gauge_load', 'provisioning',
-			'meter_health', 'health(_window)?', 'tenant_health']
+			'meter_health', 'health(_window)?', 'tenant_health', 'forecast', 'meter_project', 'projection_.*', 'budget_projection']
 		WHEN 'tenant' THEN ARRAY[
+			'meter_api_version_usage', 'api_version_.*',
 			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
 			'currency_digits', 'request_growth', 'budget_bounds', 'known_time_zone', 'meter_mark_read']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
@@ -57,7 +60,12 @@ BEGIN
 			' endpoint, method, user_id, cost, metadata, idempotency_key, request_id,'
 			' error_message) ON meter.inbox TO %I', role);
 	END IF;
+	IF privileges IN ('app', 'tenant') THEN
+		-- what meter_headers() tells of
+		EXECUTE format('GRANT SELECT ON meter.api_version TO %I', role);
+	END IF;
 	IF privileges = 'tenant' THEN
+		EXECUTE format('GRANT SELECT ON meter.api_version_usage TO %I', role);
 		EXECUTE format('GRANT SELECT ON meter.event, meter.usage_hourly, meter.usage_user_daily,'
 			' meter.usage_part, meter.usage_daily, meter.usage_monthly, meter.endpoint_stats,'
 			' meter.service_daily, meter.top_users, meter.gauge_last, meter.gauge_level,'
@@ -77,6 +85,7 @@ BEGIN
 		END LOOP;
 	END IF;
 	IF privileges = 'admin' THEN
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.api_version TO %I', role);
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.metric, meter.consumer,'
 			' meter.plan, meter.plan_version, meter.tenant, meter.subscription, meter.rate_limit,'
 			' meter.price, meter.model_price, meter.fx_rate, meter.credit, meter.coupon,'

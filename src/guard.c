@@ -9,15 +9,23 @@
  * guard_utility.c that of other statements, and guard_object.c that of what
  * these make, alter and drop.
  *
- * Objects of the server itself (below FirstUnpinnedObjectId) are nobody's.
+ * Objects of the server itself (below FirstUnpinnedObjectId) are nobody's, but
+ * for its statistics.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_policy.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_statistic.h"
+#include "catalog/pg_statistic_ext_data.h"
+#include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -34,6 +42,7 @@
 #include "context.h"
 #include "event.h"
 #include "guard.h"
+#include "member.h"
 #include "owner.h"
 #include "schema.h"
 #include "setting.h"
@@ -110,7 +119,7 @@ guard_active(void)
 		return false;
 
 	/* what is read to find out is not looked at, nor finds out more */
-	return !schema_busy() && !context_busy() && !creating_extension && IsTransactionState() &&
+	return !schema_busy() && !member_busy() && !creating_extension && IsTransactionState() &&
 		!is_exempt(GetSessionUserId(), GetOuterUserId());
 }
 
@@ -139,6 +148,9 @@ guard_report(const char *owner, const char *object_type, const char *object,
 	const char *tenant = context_tenant();
 	Violation	violation = {0};
 
+	/* what is recorded may have it forgotten */
+	if (tenant != NULL)
+		tenant = pstrdup(tenant);
 	violation.command = command;
 	violation.tenant = tenant;
 	violation.foreign_tenant = owner;
@@ -222,6 +234,20 @@ temporary_owner(Oid relid)
 
 /* --- objects ------------------------------------------------------------ */
 
+/*
+ * Statistics hold values of all tenants' tables, and so do the views on them.
+ */
+static void
+look_at_statistics(Oid relid, const char *command)
+{
+	if (relid != StatisticRelationId && relid != StatisticExtDataRelationId)
+		return;
+	if (context_tenant() != NULL || setting_isolation_require_context)
+		guard_report(NULL, "table",
+					 relid == StatisticRelationId ? "pg_catalog.pg_statistic" :
+					 "pg_catalog.pg_statistic_ext_data", command);
+}
+
 void
 guard_relation(Oid relid, const char *command)
 {
@@ -230,7 +256,10 @@ guard_relation(Oid relid, const char *command)
 	ObjectAddress object;
 
 	if (relid < FirstUnpinnedObjectId)
+	{
+		look_at_statistics(relid, command);
 		return;
+	}
 	schema = get_rel_namespace(relid);
 	if (schema < FirstUnpinnedObjectId)
 		return;
@@ -268,13 +297,56 @@ guard_schema_name(const char *schema, const char *command)
 }
 
 /*
- * Any object: by its schema, if it is of a kind that has one.
+ * The relation on which a trigger, policy or rule is, or InvalidOid.  The
+ * triggers of foreign keys are the constraint's, which may be another's.
+ */
+static Oid
+relation_of(const ObjectAddress *object)
+{
+	AttrNumber	number;
+	Relation	catalog;
+	HeapTuple	tuple;
+	Oid			relid = InvalidOid;
+
+	switch (object->classId)
+	{
+		case TriggerRelationId:
+			number = Anum_pg_trigger_tgrelid;
+			break;
+		case PolicyRelationId:
+			number = Anum_pg_policy_polrelid;
+			break;
+		case RewriteRelationId:
+			number = Anum_pg_rewrite_ev_class;
+			break;
+		default:
+			return InvalidOid;
+	}
+	catalog = table_open(object->classId, AccessShareLock);
+	tuple = get_catalog_object_by_oid(catalog, get_object_attnum_oid(object->classId),
+									  object->objectId);
+	if (HeapTupleIsValid(tuple) &&
+		!(object->classId == TriggerRelationId &&
+		  ((Form_pg_trigger) GETSTRUCT(tuple))->tgisinternal))
+	{
+		bool		isnull;
+
+		relid = DatumGetObjectId(heap_getattr(tuple, number, RelationGetDescr(catalog), &isnull));
+	}
+	table_close(catalog, AccessShareLock);
+	return relid;
+}
+
+/*
+ * Any object: by its schema, if it is of a kind that has one, or by the
+ * relation on which it is.
  */
 void
 guard_object(const ObjectAddress *object, const char *command)
 {
 	int			cache;
 	Oid			schema;
+	Oid			relid;
 	const char *owner;
 
 	if (object->objectId < FirstUnpinnedObjectId)
@@ -282,6 +354,12 @@ guard_object(const ObjectAddress *object, const char *command)
 	if (object->classId == RelationRelationId)
 	{
 		guard_relation(object->objectId, command);
+		return;
+	}
+	relid = relation_of(object);
+	if (OidIsValid(relid))
+	{
+		guard_relation(relid, command);
 		return;
 	}
 	if (object->classId == NamespaceRelationId)

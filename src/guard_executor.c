@@ -6,7 +6,8 @@
  * views they came from, their children, and constants of type regclass, such as
  * the sequence in nextval('s').  ExecutorStart() is called for each execution,
  * also of a plan that was made under another context, of a query inside a
- * function, and for EXPLAIN.
+ * function, and for EXPLAIN.  ExecutorRun() is called again for each part of the
+ * rows of a cursor, which may be fetched under another context.
  *
  * What has a range table but no plan (COPY of a table, the first check of a
  * foreign key) is seen when its permissions are checked.
@@ -31,15 +32,23 @@
 #include "setting.h"
 
 static ExecutorStart_hook_type next_start = NULL;
+static ExecutorRun_hook_type next_run = NULL;
 static ExecutorCheckPerms_hook_type next_check = NULL;
 
 /* The range table of a plan that was just looked at. */
 static const List *looked_at = NULL;
 
+/*
+ * The query that was started last, and is about to run under the same context.
+ * It is only compared: a query that has its address later is started first.
+ */
+static const QueryDesc *started = NULL;
+
 void
 guard_forget_plan(void)
 {
 	looked_at = NULL;
+	started = NULL;
 }
 
 static const char *
@@ -64,14 +73,13 @@ command_of(const PlannedStmt *plan)
 
 /*
  * A row of meter.inbox may be of any tenant, and nobody looks at it before the
- * flush.  So in a context they are tracked by functions only, which look.
+ * flush.  So in a context they are tracked by functions only, which look, and
+ * write without the executor.
  */
 static void
 look_at_inbox(Oid relid, const char *command)
 {
 	static Oid	other = InvalidOid;	/* the last one that is not the inbox */
-	Oid			user;
-	int			sec_context;
 
 	if (relid == other || relid < FirstUnpinnedObjectId || context_tenant() == NULL)
 		return;
@@ -80,11 +88,6 @@ look_at_inbox(Oid relid, const char *command)
 		other = relid;
 		return;
 	}
-
-	/* meter's own functions */
-	GetUserIdAndSecContext(&user, &sec_context);
-	if (sec_context & SECURITY_LOCAL_USERID_CHANGE)
-		return;
 	guard_report(NULL, "table", "meter.inbox", command);
 }
 
@@ -121,6 +124,20 @@ guard_start(QueryDesc *query, int flags)
 		next_start(query, flags);
 	else
 		standard_ExecutorStart(query, flags);
+	started = query;
+}
+
+static void
+guard_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
+{
+	if (started != query && guard_active() && query->plannedstmt->commandType != CMD_UTILITY &&
+		!(IsParallelWorker() && query->dest->mydest == DestTupleQueue))
+		look_at_plan(query->plannedstmt);
+	started = NULL;
+	if (next_run != NULL)
+		next_run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
+	else
+		standard_ExecutorRun(COMPAT_EXECUTOR_RUN_ARGUMENTS);
 }
 
 /*
@@ -172,6 +189,8 @@ guard_executor_init(void)
 {
 	next_start = ExecutorStart_hook;
 	ExecutorStart_hook = guard_start;
+	next_run = ExecutorRun_hook;
+	ExecutorRun_hook = guard_run;
 	next_check = ExecutorCheckPerms_hook;
 	ExecutorCheckPerms_hook = guard_check;
 }

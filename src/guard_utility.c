@@ -196,6 +196,15 @@ look_at_alter(const AlterTableStmt *alter, const char *command)
 }
 
 /*
+ * The table of a name whose last part is a trigger's, policy's or rule's.
+ */
+static RangeVar *
+table_of(List *name)
+{
+	return makeRangeVarFromNameList(list_truncate(list_copy(name), list_length(name) - 1));
+}
+
+/*
  * Before a drop is refused with a list of what depends on the object.
  */
 static void
@@ -225,6 +234,15 @@ look_at_drop(const DropStmt *drop, const char *command)
 			case OBJECT_TYPE:
 			case OBJECT_DOMAIN:
 				look_at_any(drop->removeType, lfirst(cell), command);
+				break;
+			case OBJECT_TRIGGER:
+			case OBJECT_POLICY:
+			case OBJECT_RULE:
+				look_at_name(table_of(lfirst_node(List, cell)), command);
+				break;
+			case OBJECT_CAST:
+				look_at_any(OBJECT_TYPE, linitial(lfirst_node(List, cell)), command);
+				look_at_any(OBJECT_TYPE, lsecond(lfirst_node(List, cell)), command);
 				break;
 			default:
 				break;
@@ -410,6 +428,15 @@ look_before(Node *statement, const char *command)
 			look_at_target(((AlterOwnerStmt *) statement)->relation,
 						   ((AlterOwnerStmt *) statement)->objectType,
 						   ((AlterOwnerStmt *) statement)->object, command);
+			break;
+		case T_AlterObjectDependsStmt:
+			look_at_target(((AlterObjectDependsStmt *) statement)->relation,
+						   ((AlterObjectDependsStmt *) statement)->objectType,
+						   ((AlterObjectDependsStmt *) statement)->object, command);
+			break;
+		case T_AlterExtensionContentsStmt:
+			look_at_any(((AlterExtensionContentsStmt *) statement)->objtype,
+						((AlterExtensionContentsStmt *) statement)->object, command);
 			break;
 		case T_DropStmt:
 			look_at_drop((DropStmt *) statement, command);

@@ -16,6 +16,7 @@
 #include "context.h"
 #include "flush.h"
 #include "guard.h"
+#include "listen.h"
 #include "metric.h"
 #include "model_price.h"
 #include "queue.h"
@@ -36,6 +37,7 @@ _PG_init(void)
 	guard_init();
 	setting_define();
 	context_init();
+	listen_init();
 	metric_init();
 	queue_init();
 	rule_init();

@@ -210,7 +210,8 @@ BEGIN
 	-- what held for a final bill goes on holding for it
 	SELECT b.tenant, b.steps
 	FROM meter.bill AS b
-	WHERE b.tenant = ANY (tenants) AND b.month = of_month AND b.status = 'final';
+	WHERE b.tenant = ANY (tenants) AND b.month = of_month AND b.status = 'final'
+		AND b.tenant IN (SELECT p.tenant FROM period AS p WHERE p.is_final);
 END
 $$;
 COMMENT ON FUNCTION meter.bill_steps(date, meter.bill_period[]) IS
@@ -254,7 +255,20 @@ $$;
 COMMENT ON FUNCTION meter.bill_base(date, meter.bill_period[]) IS
 'The lines of bills for the base prices of plans, each for the part of the period in which the tenant had the plan; of a final bill, those that it has';
 
-CREATE FUNCTION meter.bill_usage(of_month date, periods meter.bill_period[]) RETURNS SETOF meter.bill_line
+-- What was used may be what there is, or what is expected.
+CREATE TYPE meter.bill_quantity AS (
+	tenant text COLLATE "C",
+	price_id uuid,
+	from_at timestamptz,
+	to_at timestamptz,
+	quantity numeric,
+	events numeric[]
+);
+COMMENT ON TYPE meter.bill_quantity IS
+'How much was used of what a price is for, as of meter.billing_usage()';
+
+CREATE FUNCTION meter.bill_rate(of_month date, periods meter.bill_period[], quantities meter.bill_quantity[])
+RETURNS SETOF meter.bill_line
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -265,12 +279,14 @@ BEGIN
 	WITH period AS MATERIALIZED (
 		SELECT p.* FROM unnest(periods) AS p
 	), used AS MATERIALIZED (
-		SELECT u.* FROM meter.billing_usage(of_month, tenants) AS u
+		SELECT u.* FROM unnest(quantities) AS u
 	), billed AS MATERIALIZED (
 		SELECT l.*
 		FROM meter.bill AS b
 		JOIN meter.bill_line AS l ON l.tenant = b.tenant AND l.month = b.month AND l.revision = b.revision
 		WHERE b.tenant = ANY (tenants) AND b.month = of_month AND b.status = 'final' AND l.kind = 'usage'
+			-- not for what would have been otherwise
+			AND b.tenant IN (SELECT p.tenant FROM period AS p WHERE p.is_final)
 	), known AS MATERIALIZED (
 		-- for a final bill, prices go on being what they were
 		SELECT l.tenant, l.price_id, (array_agg(l.details -> 'terms'))[1] AS terms,
@@ -376,6 +392,22 @@ BEGIN
 	-- one that was taken away since is
 	SELECT l.* FROM billed AS l
 	WHERE NOT EXISTS (SELECT FROM used AS u WHERE u.tenant = l.tenant AND u.price_id = l.price_id);
+END
+$$;
+COMMENT ON FUNCTION meter.bill_rate(date, meter.bill_period[], meter.bill_quantity[]) IS
+'The lines of bills for quantities of usage: of each price the quantity, converted, rounded, without what is included, charged, discounted, within its maximum and minimum, and in the currency of the bill. For a month that has a final bill, with the terms of that bill';
+
+CREATE FUNCTION meter.bill_usage(of_month date, periods meter.bill_period[]) RETURNS SETOF meter.bill_line
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	tenants CONSTANT text[] := ARRAY(SELECT p.tenant FROM unnest(periods) AS p);
+BEGIN
+	RETURN QUERY
+	SELECT l.* FROM meter.bill_rate(of_month, periods, ARRAY(
+		SELECT ROW(u.tenant, u.price_id, u.from_at, u.to_at, u.quantity, u.events)::meter.bill_quantity
+		FROM meter.billing_usage(of_month, tenants) AS u)) AS l;
 END
 $$;
 COMMENT ON FUNCTION meter.bill_usage(date, meter.bill_period[]) IS

@@ -29,6 +29,7 @@
 #include "log.h"
 #include "owner.h"
 #include "partition.h"
+#include "recent.h"
 #include "rollup.h"
 
 /* The name under which rows of users in the making are visible to SQL. */
@@ -182,6 +183,8 @@ write_hours(Usage *usage)
 	if (gauges)
 		gauge_write_last();
 	budget_add();
+	if (usage->keep_dirty)
+		recent_add(extension_schema);
 	SPI_unregister_relation(ROLLUP_HOURS);
 	tuplestore_end(rows);
 }
@@ -367,6 +370,7 @@ meter_rollup(PG_FUNCTION_ARGS)
 		recompute_dirty(usage, upto);
 		late_write(usage, upto);
 		budget_finish(upto, &usage->dirty);
+		recent_fold();
 		move_position(upto);
 	}
 	owner_end(&scope);

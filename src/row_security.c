@@ -18,13 +18,14 @@
 #include "compat.h"
 #include "context.h"
 #include "owner.h"
+#include "row_security.h"
 
 /*
  * The privilege on a function tells who may see all: it is given and taken
  * like any other, and a dump carries it.
  */
-static bool
-sees_all(Oid user)
+bool
+row_security_sees_all(Oid user)
 {
 	oidvector  *none = buildoidvector(NULL, 0);
 	Oid			function;
@@ -103,14 +104,14 @@ meter_visible_tenants(PG_FUNCTION_ARGS)
 	tenant = context_tenant();
 	if (tenant == NULL)
 	{
-		if (sees_all(user))
+		if (row_security_sees_all(user))
 			PG_RETURN_NULL();
 		PG_RETURN_ARRAYTYPE_P(read_own(user));
 	}
 
 	/* reading may look at the context again */
 	tenant = pstrdup(tenant);
-	if (!sees_all(user))
+	if (!row_security_sees_all(user))
 	{
 		own = read_own(user);
 		if (ARR_NDIM(own) > 0 && !is_among(tenant, own))

@@ -60,6 +60,8 @@ BEGIN ATOMIC
 		INSERT INTO meter.storage_sample AS was (day, tenant, bytes)
 		SELECT (now() AT TIME ZONE 'UTC')::date, s.tenant, s.bytes
 		FROM sample AS s
+		-- so that two at a time wait for each other, and cannot lock each other out
+		ORDER BY s.tenant
 		ON CONFLICT (day, tenant) DO UPDATE SET bytes = EXCLUDED.bytes
 		RETURNING 1
 	)

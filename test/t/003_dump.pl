@@ -90,6 +90,10 @@ ask(q{
 	SELECT 'mine', 'error_rate', 't0', 'critical', state, 'bad', 5, 6, 1, now(), now(), incident_id, state
 	FROM meter.incident, unnest(ARRAY['firing', 'resolved']) AS state;
 	INSERT INTO meter.notification (tenant, severity, kind, signal, title, body, created_at) VALUES ('t0', 'info', 'e', 'error_rate', 'bad', '{"a": 1}', now());
+	INSERT INTO meter.gauge_limit (metric, plan, tenant, max, max_metric, low_percent)
+	VALUES ('storage', NULL, NULL, 10.5, NULL, 30), ('storage', 'pro', NULL, 20, NULL, 10), ('storage', NULL, 't0', NULL, 'storage_max', 30);
+	INSERT INTO meter.health_threshold VALUES ('error_rate', NULL, 20), ('latency_avg', 100.5, NULL);
+	INSERT INTO meter.storage_sample VALUES ('2025-01-01', NULL, 1000), ('2025-01-01', 't0', 100);
 
 	-- in the log, not rolled up
 	SELECT count(meter_track('t1', latency_ms => i, user_id => 'v' || i)) FROM generate_series(1, 20) AS i;
@@ -118,6 +122,9 @@ my %contents = (
 	'tenants' => 'SELECT * FROM meter.tenant ORDER BY tenant',
 	'the history of plans' => 'SELECT * FROM meter.subscription ORDER BY tenant, valid_from',
 	'prices' => 'SELECT * FROM meter.price ORDER BY price_id',
+	'limits of gauges' => 'SELECT * FROM meter.gauge_limit ORDER BY gauge_limit_id',
+	'thresholds of health' => 'SELECT * FROM meter.health_check ORDER BY 1',
+	'samples of storage' => 'SELECT * FROM meter.storage_sample ORDER BY day, tenant',
 	'exchange rates' => 'SELECT * FROM meter.fx_rate ORDER BY base, quote, valid_from',
 	'credits' => 'SELECT * FROM meter.credit_balance ORDER BY tenant, credit_id',
 	'coupons' => 'SELECT * FROM meter.coupon ORDER BY coupon',

@@ -57,7 +57,11 @@ like(ask(q{SELECT meter_percentile(meter_sketch_agg(l), 0.99)
 ask(q{SELECT meter_correct('acme', idempotency_key => 'k1', quantity => 10)});
 ask('SELECT meter_flush(); SELECT meter_rollup()');
 is(ask('SELECT sum(quantity) FROM meter.usage_hourly'), '16', 'meter_correct() corrects');
-like(ask('SELECT DISTINCT action FROM meter_maintain()'), qr/^created$/, 'meter_maintain() makes partitions');
+is( ask('SELECT DISTINCT action FROM meter_maintain() ORDER BY action'), "created\nsampled",
+	'meter_maintain() makes partitions and samples storage');
+is( ask(q{SELECT meter_health() ->> 'status', meter_health() #>> '{metrics,flushLag}',
+		meter_health() #>> '{metrics,queuePercent}' IS NULL}),
+	'healthy|0|t', 'meter_health() knows all but the queue');
 is(ask(q{SELECT meter_normalize_endpoint('https://api.example.com/a/123?b=c')}),
 	'/a/:id', 'meter_normalize_endpoint() normalises');
 like(session('SELECT meter_schedule()'), qr/extension "pg_cron" is not installed/,

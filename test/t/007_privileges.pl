@@ -145,8 +145,9 @@ ask(q{CREATE ROLE customer LOGIN; SELECT meter_grant('customer', 'tenant');
 	INSERT INTO meter.tenant (tenant, role_name) VALUES ('acme', 'customer');
 	SELECT meter_track('other', endpoint => '/v1/a', user_id => 'bob');
 	SELECT meter_flush(); SELECT meter_rollup()});
-my @own = map { "meter.$_" } qw(alert bill bill_line credit credit_balance credit_use endpoint_stats event
-  gauge_hourly gauge_last gauge_level metric notification service_daily subscription top_users usage_daily
+my @own = map { "meter.$_" } qw(alert bill bill_line budget budget_block budget_crossing budget_now budget_period
+  budget_spend budget_status credit credit_balance credit_use endpoint_stats event
+  gauge_hourly gauge_last gauge_level metric notification request_growth service_daily subscription top_users usage_daily
   usage_hourly usage_monthly usage_part usage_user_daily);
 for my $relation (grep { !/_p\d+$/ } split /\n/, ask($relations))
 {
@@ -172,7 +173,7 @@ is(ask('SELECT DISTINCT tenant FROM meter.event', 'customer'), 'acme', 'of whom 
 is( ask(qq{SELECT string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname) FROM pg_proc AS p
 		WHERE p.oid::regprocedure::text IN ($functions) AND has_function_privilege('customer', p.oid, 'EXECUTE')
 		AND p.proname !~ '^(meter_sketch|users_)'}),
-	'currency_digits meter_current_tenant meter_mark_read meter_percentile visible_tenants', 'and may execute these functions');
+	'budget_bounds currency_digits known_time_zone meter_current_tenant meter_mark_read meter_percentile request_growth visible_tenants', 'and may execute these functions');
 like(ask($_, 'customer'), qr/42501: permission denied/, "a tenant is refused: $_")
   for q{SELECT meter_track('acme')}, q{SELECT meter_check('acme')}, q{SELECT meter_set_tenant('other')},
   q{SELECT meter.sees_all_tenants()}, 'SELECT meter.usage_tail()', q{SELECT meter_bill('acme', '2026-01-01')},
@@ -309,7 +310,9 @@ for my $path ('evil, pg_catalog', 'evil, pg_temp, pg_catalog, public', 'pg_temp,
 	unlike(ask("${prepare}SELECT * FROM $_"), qr/ERROR/, "search_path $path: $_ answers")
 	  for 'meter.live', 'meter.usage_daily', 'meter.usage_monthly', 'meter.endpoint_stats', 'meter.service_daily',
 	  'meter.top_users', 'meter.gauge_hourly', 'meter.gauge_level', 'public.meter_maintain()',
-	  q{meter.billing_usage('2026-03-01')}, q{meter.billing_usage_missing('2026-03-01')}, 'meter.usage_late';
+	  q{meter.billing_usage('2026-03-01')}, q{meter.billing_usage_missing('2026-03-01')}, 'meter.usage_late',
+	  'meter.storage_growth', 'meter.request_growth', 'meter.tenant_growth', 'meter.provisioning', 'meter.tenant_health',
+	  'public.meter_health()', 'public.meter_sample_storage()', 'public.meter_forecast_storage()';
 	ask($prepare . q{SELECT public.meter_grant('app', 'app')});
 
 	# and a tenant, whose rows are chosen by an expression of ours

@@ -36,6 +36,14 @@ for my $tenant ('a', 'b')
 		CREATE FUNCTION $s.trig() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 		CREATE PROCEDURE $s.p() LANGUAGE plpgsql AS 'BEGIN END';
 		CREATE MATERIALIZED VIEW $s.mv AS SELECT 1 AS x;
+		CREATE FUNCTION shared.guard_$s() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+		CREATE FUNCTION shared.pol_$s() RETURNS boolean LANGUAGE sql AS 'SELECT true';
+		CREATE TABLE $s.guarded (id int);
+		CREATE TRIGGER trig BEFORE INSERT ON $s.guarded FOR EACH ROW EXECUTE FUNCTION shared.guard_$s();
+		CREATE POLICY pol ON $s.guarded USING (shared.pol_$s());
+		CREATE RULE ru AS ON DELETE TO $s.guarded DO ALSO SELECT 1;
+		CREATE TYPE $s.comp AS (x int);
+		CREATE CAST ($s.comp AS text) WITH INOUT;
 		CREATE VIEW shared.v_$s AS SELECT * FROM $s.secret;
 		CREATE VIEW shared.vv_$s AS SELECT * FROM shared.v_$s;
 		CREATE FUNCTION shared.sql_$s() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM $s.secret';
@@ -155,6 +163,15 @@ my @attempts = (
 	[ 'DROP SEQUENCE', 'TB.seq', 'DROP SEQUENCE TB.seq' ],
 	[ 'DROP TYPE', 'TB.kind', 'DROP TYPE TB.kind' ],
 	[ 'DROP SCHEMA', 'TB', 'DROP SCHEMA TB CASCADE' ],
+	[ 'DROP TRIGGER', 'TB.guarded', 'DROP TRIGGER trig ON TB.guarded' ],
+	[ 'DROP POLICY', 'TB.guarded', 'DROP POLICY pol ON TB.guarded' ],
+	[ 'DROP RULE', 'TB.guarded', 'DROP RULE ru ON TB.guarded' ],
+	[ 'DROP CAST', 'TB.comp', 'DROP CAST (TB.comp AS text)' ],
+	[ 'DROP of a function, and by CASCADE of a trigger', 'TB.guarded', 'DROP FUNCTION shared.guard_TB() CASCADE' ],
+	[ 'DROP of a function, and by CASCADE of a policy', 'TB.guarded', 'DROP FUNCTION shared.pol_TB() CASCADE' ],
+	[ 'TRIGGER ... DEPENDS ON EXTENSION', 'TB.guarded', 'ALTER TRIGGER trig ON TB.guarded DEPENDS ON EXTENSION postgres_fdw' ],
+	[ 'FUNCTION ... DEPENDS ON EXTENSION', 'TB.f()', 'ALTER FUNCTION TB.f() DEPENDS ON EXTENSION postgres_fdw' ],
+	[ 'ALTER EXTENSION ADD', 'TB.other', 'ALTER EXTENSION postgres_fdw ADD TABLE TB.other' ],
 	[ 'COMMENT ON TABLE', 'TB.secret', q{COMMENT ON TABLE TB.secret IS 'x'} ],
 	[ 'COMMENT ON COLUMN', 'TB.secret', q{COMMENT ON COLUMN TB.secret.v IS 'x'} ],
 	[ 'COMMENT ON FUNCTION', 'TB.f()', q{COMMENT ON FUNCTION TB.f() IS 'x'} ],
@@ -238,6 +255,42 @@ is(() = $out =~ /of a/g, 1, 'only the context in which they were made reads a te
 is(() = $out =~ /42501: access to/g, 5, 'the other one is refused');
 is_deeply([ map { $_->[3] } @{ recorded() } ], [ 'pg_temp.mine', 'held', ('pg_temp.mine') x 3 ], 'each time');
 
+# Cursors whose rows are fetched after the context has changed, whoever opened them
+
+$out = session(q{CREATE FUNCTION shared.opened(c refcursor) RETURNS refcursor LANGUAGE plpgsql
+		AS 'BEGIN OPEN c FOR SELECT v FROM ta.secret; RETURN c; END';
+	SELECT meter_set_tenant('a'); SET meter.isolation = enforce;
+	BEGIN; DECLARE declared CURSOR FOR SELECT v FROM ta.secret; FETCH declared;
+	DECLARE kept CURSOR FOR SELECT v FROM ta.secret; SELECT shared.opened('opened'); FETCH opened; SELECT shared.opened('other');
+	SELECT meter_set_tenant('b', local => true);
+	SAVEPOINT s; FETCH BACKWARD declared; ROLLBACK TO s; FETCH BACKWARD opened; ROLLBACK TO s;
+	DO $$ DECLARE c refcursor := 'other'; r text; BEGIN FETCH c INTO r; RAISE '%', r; END $$; ROLLBACK TO s;
+	DO $$ DECLARE r text; BEGIN
+		FOR r IN SELECT v FROM tb.secret, generate_series(1, 60) LOOP PERFORM meter_set_tenant('a'); END LOOP;
+	END $$; ROLLBACK TO s;
+	SELECT meter_set_tenant('a', local => true); FETCH kept; COMMIT});
+is(() = $out =~ /^a$/gm, 3, 'the rows of an open cursor are of its context') or diag($out);
+is(() = $out =~ /42501: access to table ta.secret/g, 3, 'and are not fetched in another') or diag($out);
+is(() = $out =~ /42501: access to table tb.secret/g, 1, 'nor goes a loop over them on') or diag($out);
+is(@{ recorded() }, 4, 'which is recorded');
+
+# Values in statistics, of which there is only one table for all
+
+ask('ANALYZE tb.secret; CREATE STATISTICS tb.stat (mcv) ON id, v FROM tb.secret; ANALYZE tb.secret');
+$out = session(q{SELECT meter_set_tenant('a'); SET meter.isolation = enforce;
+	SELECT most_common_vals FROM pg_stats WHERE schemaname = 'tb';
+	SELECT most_common_vals FROM pg_stats_ext WHERE schemaname = 'tb';
+	SELECT stavalues1 FROM pg_statistic; SELECT relname FROM pg_class WHERE relname = 'pg_statistic';
+	SELECT meter_set_tenant(NULL); SELECT 'all', count(*) > 0 FROM pg_stats;
+	SET meter.isolation_require_context = on; SELECT 'none', count(*) FROM pg_stats});
+like($out, qr/(42501: access to table pg_catalog.pg_statistic is.*){2}/s, 'statistics are not read in a context');
+like($out, qr/42501: access to table pg_catalog.pg_statistic_ext_data is/, 'nor are extended ones');
+like($out, qr/^all\|t$/m, 'but without one');
+like($out, qr/42501: access to table pg_catalog.pg_statistic is not allowed without/, 'unless one is required');
+unlike($out, qr/^none/m, 'then they are not');
+is_deeply([ map { $_->[3] } @{ recorded() } ],
+	[ map { "pg_catalog.$_" } 'pg_statistic', 'pg_statistic_ext_data', 'pg_statistic', 'pg_statistic' ], 'which is recorded');
+
 # Without a context
 
 $out = session(q{SET meter.isolation = enforce; SELECT count(*) FROM tb.secret;
@@ -285,6 +338,9 @@ $out = session(q{SELECT meter_set_tenant('a'); SET meter.isolation = enforce;
 is(() = $out =~ /42501: access to table meter.inbox/g, 2, 'rows of meter.inbox could be of any tenant');
 like($out, qr/42501: tenant "b" is not the tenant of the context/, 'a call for another tenant is refused');
 is(ask('SELECT count(*) FROM meter.inbox'), '1', 'one\'s own goes through');
+ask('CREATE FUNCTION shared.forge() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$INSERT INTO meter.inbox (tenant) VALUES (\'b\')$$');
+like(session(q{SELECT meter_set_tenant('a'); SET meter.isolation = enforce; SELECT shared.forge()}),
+	qr/42501: access to table meter.inbox/, 'not even a SECURITY DEFINER function writes there');
 ok((grep { $_->[1] eq 'b' } @{ recorded() }), 'and is recorded');
 
 # meter.tenant follows names, in a session with and without a context

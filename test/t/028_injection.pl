@@ -54,7 +54,7 @@ ask(q{
 			WHEN argument = 'params' THEN quote_literal('{"amount": 5}')
 			WHEN argument = 'preset' THEN quote_literal('tiered')
 			WHEN argument = 'privileges' THEN quote_literal('app')
-			WHEN argument = 'role' THEN quote_literal('victim')
+			WHEN argument = 'role' AND type <> 'oid'::regtype THEN quote_literal('victim')
 			WHEN argument = 'mode' THEN quote_literal('drop')
 			WHEN argument = 'min_severity' THEN quote_literal('info')
 			WHEN argument = 'what' THEN quote_literal('usage_daily')

@@ -1,4 +1,4 @@
-# 029_budget.pl: budgets, with everything that really runs.
+# 030_budget.pl: budgets, with everything that really runs.
 #
 # What was spent has to be what the log says, however rollups, changes of
 # budgets, crashes and restores come together; and a hard limit has to reach

@@ -1,0 +1,22 @@
+/*
+ * member.h
+ *		To which tenants' roles does the user belong?
+ */
+#ifndef METER_MEMBER_H
+#define METER_MEMBER_H
+
+extern void member_init(void);
+
+/*
+ * The only tenant whose role the user is or belongs to; NULL if there is none
+ * or more than one, or if it cannot be looked at now.  Not to be kept.
+ */
+extern const char *member_tenant(void);
+
+/* False for a tenant that is none of those of a user who belongs to some. */
+extern bool member_may_work_for(const text *tenant);
+
+/* Is meter.tenant being read for that? */
+extern bool member_busy(void);
+
+#endif							/* METER_MEMBER_H */

@@ -1,0 +1,145 @@
+-- recent.sql: the last hours by five minutes, the last days by hour
+--
+-- Alerts look at minutes, and at all tenants at once, where meter.usage_hourly
+-- has hours, and many rows for each.  So the rollup keeps a small table besides:
+-- tenant and service only, and no longer than any window of an alert.
+
+CREATE TABLE meter.usage_recent (
+	bucket timestamptz NOT NULL,
+	is_hour boolean NOT NULL,
+	tenant text COLLATE "C" NOT NULL,
+	service text COLLATE "C",
+	requests bigint NOT NULL,
+	errors bigint NOT NULL,
+	errors_4xx bigint NOT NULL,
+	errors_429 bigint NOT NULL,
+	cost numeric NOT NULL,
+	latency @extschema@.meter_sketch,
+	CONSTRAINT usage_recent_key UNIQUE NULLS NOT DISTINCT (bucket, is_hour, tenant, service)
+) WITH (fillfactor = 70);
+-- no column of the index may be null for USING INDEX
+ALTER TABLE meter.usage_recent REPLICA IDENTITY FULL;
+COMMENT ON TABLE meter.usage_recent IS
+'Requests (metric api_requests) and costs (of all metrics) by tenant and service: of the last three hours by five minutes, of the last three days by hour. What alerts are measured by; written by meter_rollup(), an event belongs to the time of the last one that was rolled up with it; corrections do not change it';
+COMMENT ON COLUMN meter.usage_recent.bucket IS 'beginning of the five minutes or of the hour, UTC';
+COMMENT ON COLUMN meter.usage_recent.is_hour IS 'whether it is an hour';
+COMMENT ON COLUMN meter.usage_recent.tenant IS 'who has called';
+COMMENT ON COLUMN meter.usage_recent.service IS 'what was called; null: no service was given';
+COMMENT ON COLUMN meter.usage_recent.requests IS 'requests';
+COMMENT ON COLUMN meter.usage_recent.errors IS 'requests that were errors';
+COMMENT ON COLUMN meter.usage_recent.errors_4xx IS 'of these, with status 400 to 499';
+COMMENT ON COLUMN meter.usage_recent.errors_429 IS 'of these, with status 429';
+COMMENT ON COLUMN meter.usage_recent.cost IS 'sum of costs';
+COMMENT ON COLUMN meter.usage_recent.latency IS 'latencies of requests in milliseconds, null if none had one';
+
+CREATE FUNCTION meter.recent_fold(at timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	hours_before CONSTANT timestamptz := date_trunc('hour', at, 'UTC') - interval '3 hours';
+BEGIN
+	IF EXISTS (SELECT FROM meter.usage_recent AS r WHERE r.bucket < hours_before AND NOT r.is_hour) THEN
+		WITH old AS (
+			DELETE FROM meter.usage_recent AS r WHERE r.bucket < hours_before AND NOT r.is_hour
+			RETURNING r.*
+		)
+		INSERT INTO meter.usage_recent AS r (bucket, is_hour, tenant, service, requests, errors, errors_4xx, errors_429,
+			cost, latency)
+		SELECT date_trunc('hour', o.bucket, 'UTC'), true, o.tenant, o.service, sum(o.requests), sum(o.errors),
+			sum(o.errors_4xx), sum(o.errors_429), sum(o.cost), @extschema@.meter_sketch_merge(o.latency)
+		FROM old AS o
+		GROUP BY 1, o.tenant, o.service
+		ON CONFLICT (bucket, is_hour, tenant, service) DO UPDATE SET
+			requests = r.requests + EXCLUDED.requests, errors = r.errors + EXCLUDED.errors,
+			errors_4xx = r.errors_4xx + EXCLUDED.errors_4xx, errors_429 = r.errors_429 + EXCLUDED.errors_429,
+			cost = r.cost + EXCLUDED.cost, latency = @extschema@.meter_sketch_union(r.latency, EXCLUDED.latency);
+		DELETE FROM meter.usage_recent AS r WHERE r.bucket < hours_before - interval '72 hours';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION meter.recent_fold(timestamptz) IS
+'Part of meter_rollup(): make hours of the five minutes that are older than three hours, and forget hours that are older than three days, as of an instant';
+
+-- --- what is normal ----------------------------------------------------------
+
+CREATE TABLE meter.usage_normal (
+	day date NOT NULL,
+	hour_of_day integer NOT NULL,
+	tenant text COLLATE "C" NOT NULL,
+	service text COLLATE "C",
+	requests double precision NOT NULL,
+	cost double precision NOT NULL,
+	days integer NOT NULL,
+	CONSTRAINT usage_normal_key UNIQUE NULLS NOT DISTINCT (day, hour_of_day, tenant, service)
+);
+-- no column of the index may be null for USING INDEX
+ALTER TABLE meter.usage_normal REPLICA IDENTITY FULL;
+COMMENT ON TABLE meter.usage_normal IS
+'What is normal in the hours of today: the median of the same hour of the same weekday in the four weeks before, or where there are less than two of these, of the ten days that are looked at, if there are three. Learnt from meter.usage_hourly once a day';
+COMMENT ON COLUMN meter.usage_normal.day IS 'for which day, UTC';
+COMMENT ON COLUMN meter.usage_normal.hour_of_day IS 'for which of its hours, 0 to 23';
+COMMENT ON COLUMN meter.usage_normal.tenant IS 'whose usage';
+COMMENT ON COLUMN meter.usage_normal.service IS 'of which service';
+COMMENT ON COLUMN meter.usage_normal.requests IS 'requests that are normal in that hour';
+COMMENT ON COLUMN meter.usage_normal.cost IS 'cost that is normal in that hour';
+COMMENT ON COLUMN meter.usage_normal.days IS 'of how many days it is the median';
+
+CREATE TABLE meter.usage_normal_day (
+	day date PRIMARY KEY,
+	learnt_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE meter.usage_normal_day IS 'For which days meter.usage_normal was learnt';
+COMMENT ON COLUMN meter.usage_normal_day.day IS 'the day';
+COMMENT ON COLUMN meter.usage_normal_day.learnt_at IS 'when';
+
+CREATE FUNCTION meter.normal_learn(of_day date) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+BEGIN
+	INSERT INTO meter.usage_normal_day AS d (day) VALUES (of_day) ON CONFLICT (day) DO NOTHING;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	DELETE FROM meter.usage_normal AS n WHERE n.day NOT BETWEEN of_day - 1 AND of_day + 1;
+	DELETE FROM meter.usage_normal_day AS d WHERE d.day NOT BETWEEN of_day - 1 AND of_day + 1;
+	INSERT INTO meter.usage_normal (day, hour_of_day, tenant, service, requests, cost, days)
+	WITH sample AS (
+		SELECT of_day - k AS day, k % 7 = 0 AS is_weekly
+		FROM unnest(ARRAY[1, 2, 3, 4, 5, 6, 7, 14, 21, 28]) AS k
+	), used AS MATERIALIZED (
+		SELECT s.day, s.is_weekly, extract(hour FROM u.hour AT TIME ZONE 'UTC')::integer AS hour_of_day,
+			u.tenant, u.service, COALESCE(sum(u.events) FILTER (WHERE u.metric = 'api_requests'), 0) AS requests,
+			COALESCE(sum(u.cost), 0) AS cost
+		FROM sample AS s
+		JOIN meter.usage_hourly AS u ON u.hour >= s.day::timestamp AT TIME ZONE 'UTC'
+			AND u.hour < (s.day + 1)::timestamp AT TIME ZONE 'UTC'
+		WHERE (u.metric = 'api_requests' OR u.cost IS NOT NULL)
+			AND u.hour >= (of_day - 28)::timestamp AT TIME ZONE 'UTC' AND u.hour < of_day::timestamp AT TIME ZONE 'UTC'
+		GROUP BY 1, 2, 3, 4, 5
+	), present AS (
+		-- on a day without anything at all it was not there yet
+		SELECT u.tenant, u.service, u.day, u.is_weekly,
+			count(*) FILTER (WHERE u.is_weekly) OVER w AS weekly_days, count(*) OVER w AS days
+		FROM (SELECT DISTINCT u.tenant, u.service, u.day, u.is_weekly FROM used AS u) AS u
+		WINDOW w AS (PARTITION BY u.tenant, u.service)
+	), chosen AS (
+		SELECT p.tenant, p.service, p.day
+		FROM present AS p
+		WHERE CASE WHEN p.weekly_days >= 2 THEN p.is_weekly ELSE p.days >= 3 END
+	)
+	SELECT of_day, h.hour, c.tenant, c.service,
+		percentile_cont(0.5) WITHIN GROUP (ORDER BY COALESCE(u.requests, 0)),
+		percentile_cont(0.5) WITHIN GROUP (ORDER BY COALESCE(u.cost, 0)), count(*)
+	FROM chosen AS c
+	CROSS JOIN generate_series(0, 23) AS h(hour)
+	LEFT JOIN used AS u ON u.tenant = c.tenant AND COALESCE(u.service, '') = COALESCE(c.service, '')
+		AND u.day = c.day AND u.hour_of_day = h.hour
+	GROUP BY h.hour, c.tenant, c.service;
+END
+$$;
+COMMENT ON FUNCTION meter.normal_learn(date) IS
+'Learn what is normal in the hours of a day, unless that is known, and forget what was of other days';
