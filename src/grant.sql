@@ -89,7 +89,7 @@ BEGIN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.metric, meter.consumer,'
 			' meter.plan, meter.plan_version, meter.tenant, meter.subscription, meter.rate_limit,'
 			' meter.price, meter.model_price, meter.fx_rate, meter.credit, meter.coupon,'
-			' meter.tenant_coupon, meter.budget TO %I', role);
+			' meter.tenant_coupon, meter.budget, meter.slo TO %I', role);
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.outbox_meter, meter.outbox_hour,'
 			' meter.billing_outbox, meter.cost_rate, meter.focus_provider, meter.focus_service TO %I', role);
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON meter.alert_rule, meter.silence, meter.alert,'

@@ -19,6 +19,7 @@
 #define SPIKE_LENGTH 3			/* so many in a row are no spike */
 #define SPIKE_DEVIATIONS 5.0	/* robust standard deviations */
 #define MAD_TO_DEVIATION 1.4826 /* of a normal distribution */
+#define ROUNDING 1e-9			/* less than that is no difference */
 
 /* An hour of a day: the rate of less than that is not known. */
 #define LEAST_ELAPSED (1.0 / 24)
@@ -134,8 +135,10 @@ forecast_clean(const double *y, int n, int season, double *out)
 		off[t] = y[t] - usual(y, n, season, added, t);
 		size[t] = fabs(off[t]);
 	}
-	bound = n > 0 ? SPIKE_DEVIATIONS * MAD_TO_DEVIATION * forecast_median(size, n) : 0;
 	/* where most of it repeats exactly, all else is unusual */
+	bound = ROUNDING;
+	if (n > 0)
+		bound = fmax(bound, SPIKE_DEVIATIONS * MAD_TO_DEVIATION * forecast_median(size, n));
 	if (n >= 3)
 	{
 		for (int t = 0; t < n;)

@@ -357,6 +357,29 @@ test_spikes(void **state)
 			fail_msg("correction at %d: %g instead of %g", at, answer.sum.expected, plain.sum.expected);
 	}
 
+	/* of what is exact but for rounding, too: 50 + t / 3, and 0.1 on each third day of a week */
+	for (int at = 0; at < 49; at++)
+	{
+		double		sum = 0;
+
+		for (int t = 0; t < 49 + 28; t++)
+		{
+			double		value = 50 + t / 3.0 + (t % 7 == 2 ? 0.1 : 0);
+
+			if (t < 49)
+				history[t] = value + (t == at ? 1000 : 0);
+			else
+				sum += value;
+		}
+		for (int m = FORECAST_LINEAR; m <= FORECAST_HOLT_WINTERS; m++)
+		{
+			answer = ask(history, 49, 28, (ForecastMethod) m);
+			if (fabs(answer.sum.expected / sum - 1) > 0.05)
+				fail_msg("%s, spike at %d: %g instead of %g", forecast_method_name((ForecastMethod) m),
+						 at, answer.sum.expected, sum);
+		}
+	}
+
 	/* one a week is: 4 * 1000 more in four weeks */
 	weeks(history, 49);
 	for (int w = 0; w < 7; w++)
