@@ -73,7 +73,7 @@ returns_row(SPIPlanPtr plan, Datum *args)
  * it cannot go before the one that refers to it is there.
  */
 static bool
-is_there(char **args, Datum key)
+is_there(char **args, Oid type, Datum key)
 {
 	Referred   *referred = find_referred(args[ARG_TABLE]);
 	const char *table = quote_identifier(args[ARG_TABLE]);
@@ -85,7 +85,7 @@ is_there(char **args, Datum key)
 	owner_plan(&referred->find,
 			   psprintf("SELECT FROM ONLY meter.%s AS r WHERE r.%s = $1 FOR KEY SHARE",
 						table, column),
-			   1, TEXTOID);
+			   1, type);
 	owner_plan(&referred->any, psprintf("SELECT FROM ONLY meter.%s LIMIT 1", table), 0);
 	found = returns_row(referred->find, &key) || !returns_row(referred->any, NULL);
 	owner_end(&scope);
@@ -102,7 +102,8 @@ meter_reference_check(PG_FUNCTION_ARGS)
 	char	  **args;
 	int			column;
 	Datum		key;
-	Datum		before;
+	char	   *before;
+	char	   *shown;
 	bool		isnull;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
@@ -126,9 +127,9 @@ meter_reference_check(PG_FUNCTION_ARGS)
 		key = heap_getattr(trigger->tg_newtuple, column, desc, &isnull);
 		if (isnull)
 			return PointerGetDatum(NULL);
-		before = heap_getattr(trigger->tg_trigtuple, column, desc, &isnull);
-		if (!isnull &&
-			strcmp(TextDatumGetCString(before), TextDatumGetCString(key)) == 0)
+		before = SPI_getvalue(trigger->tg_trigtuple, desc, column);
+		shown = SPI_getvalue(trigger->tg_newtuple, desc, column);
+		if (before != NULL && strcmp(before, shown) == 0)
 			return PointerGetDatum(NULL);
 	}
 	else
@@ -136,16 +137,17 @@ meter_reference_check(PG_FUNCTION_ARGS)
 		key = heap_getattr(trigger->tg_trigtuple, column, desc, &isnull);
 		if (isnull)
 			return PointerGetDatum(NULL);
+		shown = SPI_getvalue(trigger->tg_trigtuple, desc, column);
 	}
 
-	if (!is_there(args, key))
+	if (!is_there(args, SPI_gettypeid(desc, column), key))
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("insert or update on table \"%s\" violates foreign key constraint \"%s\"",
 						RelationGetRelationName(trigger->tg_relation),
 						args[ARG_CONSTRAINT]),
 				 errdetail("Key (%s)=(%s) is not present in table \"%s\".",
-						   args[ARG_COLUMN], TextDatumGetCString(key), args[ARG_TABLE]),
+						   args[ARG_COLUMN], shown, args[ARG_TABLE]),
 				 errtableconstraint(trigger->tg_relation, args[ARG_CONSTRAINT])));
 	return PointerGetDatum(NULL);
 }
