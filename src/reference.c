@@ -15,10 +15,10 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -73,7 +73,7 @@ returns_row(SPIPlanPtr plan, Datum *args)
  * it cannot go before the one that refers to it is there.
  */
 static bool
-is_there(char **args, Oid type, Datum key)
+is_there(char **args, Datum key, Oid type)
 {
 	Referred   *referred = find_referred(args[ARG_TABLE]);
 	const char *table = quote_identifier(args[ARG_TABLE]);
@@ -101,9 +101,9 @@ meter_reference_check(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	char	  **args;
 	int			column;
+	Form_pg_attribute attribute;
 	Datum		key;
-	char	   *before;
-	char	   *shown;
+	Datum		before;
 	bool		isnull;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
@@ -122,14 +122,14 @@ meter_reference_check(PG_FUNCTION_ARGS)
 		elog(ERROR, "table \"%s\" has no column \"%s\"",
 			 RelationGetRelationName(trigger->tg_relation), args[ARG_COLUMN]);
 
+	attribute = TupleDescAttr(desc, column - 1);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		key = heap_getattr(trigger->tg_newtuple, column, desc, &isnull);
 		if (isnull)
 			return PointerGetDatum(NULL);
-		before = SPI_getvalue(trigger->tg_trigtuple, desc, column);
-		shown = SPI_getvalue(trigger->tg_newtuple, desc, column);
-		if (before != NULL && strcmp(before, shown) == 0)
+		before = heap_getattr(trigger->tg_trigtuple, column, desc, &isnull);
+		if (!isnull && datumIsEqual(before, key, attribute->attbyval, attribute->attlen))
 			return PointerGetDatum(NULL);
 	}
 	else
@@ -137,17 +137,20 @@ meter_reference_check(PG_FUNCTION_ARGS)
 		key = heap_getattr(trigger->tg_trigtuple, column, desc, &isnull);
 		if (isnull)
 			return PointerGetDatum(NULL);
-		shown = SPI_getvalue(trigger->tg_trigtuple, desc, column);
 	}
 
-	if (!is_there(args, SPI_gettypeid(desc, column), key))
+	if (!is_there(args, key, SPI_gettypeid(desc, column)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("insert or update on table \"%s\" violates foreign key constraint \"%s\"",
 						RelationGetRelationName(trigger->tg_relation),
 						args[ARG_CONSTRAINT]),
 				 errdetail("Key (%s)=(%s) is not present in table \"%s\".",
-						   args[ARG_COLUMN], shown, args[ARG_TABLE]),
+						   args[ARG_COLUMN],
+						   SPI_getvalue(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
+										trigger->tg_newtuple : trigger->tg_trigtuple,
+										desc, column),
+						   args[ARG_TABLE]),
 				 errtableconstraint(trigger->tg_relation, args[ARG_CONSTRAINT])));
 	return PointerGetDatum(NULL);
 }
