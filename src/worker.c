@@ -319,9 +319,10 @@ alert_piece(Work *work)
 		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	/* not read-only, which would not see what was just written */
 	if (SPI_execute("SELECT EXISTS (SELECT FROM meter.alert AS a "
 					"WHERE a.state OPERATOR(pg_catalog.<>) 'resolved')",
-					true, 1) != SPI_OK_SELECT)
+					false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read meter.alert");
 	work->alerts_open = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 												   SPI_tuptable->tupdesc, 1, &isnull));
@@ -445,9 +446,10 @@ run_flusher(void)
 		{
 			pg_atomic_write_u32(&my_entry->flush_wanted, 0);
 			pg_memory_barrier();
-			if (unwanted ||
+			if (!work.installed || setting_flush_interval == 0 ||
 				(!queue_waiting() &&
-				 pg_atomic_read_u32(&my_entry->inbox_filled) == 0))
+				 (pg_atomic_read_u32(&my_entry->inbox_filled) == 0 ||
+				  (!work.in_use && pg_atomic_read_u32(&my_entry->in_use) == 0))))
 				break;
 			/* somebody was faster, and may have seen us here still */
 			pg_atomic_write_u32(&my_entry->flush_wanted, 1);
