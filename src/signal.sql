@@ -14,8 +14,6 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	hour CONSTANT timestamptz := date_trunc('hour', at, 'UTC');
-	-- the last sixty minutes are partly of this hour and partly of the one before
-	part CONSTANT double precision := extract(epoch FROM at - hour) / 3600;
 BEGIN
 	IF EXISTS (SELECT FROM meter.alert_rule AS r WHERE r.enabled AND r.signal = ANY (ARRAY['request_spike', 'cost_spike'])) THEN
 		PERFORM meter.normal_learn(((hour - interval '1 hour') AT TIME ZONE 'UTC')::date);
@@ -26,7 +24,8 @@ BEGIN
 		SELECT r.rule, r.signal, r.threshold, GREATEST(r.min_events, 1) AS min_events, r.tenant, r.service,
 			-- a spike is one of an hour
 			CASE WHEN r.signal = ANY (ARRAY['request_spike', 'cost_spike']) THEN interval '1 hour' ELSE r."window" END AS span,
-			COALESCE((r.params ->> 'min_cost')::double precision, 0) AS min_cost
+			COALESCE((r.params ->> 'min_cost')::double precision, 0) AS min_cost,
+			(r.params ->> 'min_errors')::numeric AS min_errors
 		FROM meter.alert_rule AS r
 		WHERE r.enabled AND r.signal = ANY (ARRAY['error_rate', 'latency_p95', 'latency_avg', 'rate_429',
 			'request_spike', 'cost_spike'])
@@ -53,24 +52,29 @@ BEGIN
 		) AS m
 		CROSS JOIN LATERAL (SELECT @extschema@.meter_sketch_count(m.latency) AS timed) AS l
 		LEFT JOIN (
-			-- what is not known of either hour is not normal at all
-			SELECT n.tenant, n.service, sum(n.requests * n.part) AS requests, sum(n.cost * n.part) AS cost
-			FROM (
-				SELECT n.*, CASE WHEN n.hour_of_day = extract(hour FROM hour AT TIME ZONE 'UTC') THEN part ELSE 1 - part END AS part
-				FROM meter.usage_normal AS n
-				WHERE (n.day, n.hour_of_day) = ((hour AT TIME ZONE 'UTC')::date,
-						extract(hour FROM hour AT TIME ZONE 'UTC')::integer)
-					OR (n.day, n.hour_of_day) = (((hour - interval '1 hour') AT TIME ZONE 'UTC')::date,
-						extract(hour FROM (hour - interval '1 hour') AT TIME ZONE 'UTC')::integer)
-			) AS n
+			-- What is not known of either hour is not normal at all.  The last sixty minutes
+			-- are partly of this hour and partly of the one before, but nothing says how an
+			-- hour's usage lies in it: of a daily job it is all in the first minutes.
+			SELECT n.tenant, n.service, max(n.requests) AS requests, max(n.cost) AS cost
+			FROM meter.usage_normal AS n
+			WHERE (n.day, n.hour_of_day) = ((hour AT TIME ZONE 'UTC')::date,
+					extract(hour FROM hour AT TIME ZONE 'UTC')::integer)
+				OR (n.day, n.hour_of_day) = (((hour - interval '1 hour') AT TIME ZONE 'UTC')::date,
+					extract(hour FROM (hour - interval '1 hour') AT TIME ZONE 'UTC')::integer)
 			GROUP BY n.tenant, n.service
 			HAVING count(*) = 2
 		) AS n ON m.span = interval '1 hour' AND n.tenant = m.tenant AND COALESCE(n.service, '') = COALESCE(m.service, '')
 	), valued AS (
 		SELECT e.rule, e.threshold, m.*,
 			CASE e.signal
-				WHEN 'error_rate' THEN CASE WHEN m.requests - m.refused >= e.min_events THEN m.error_rate END
-				WHEN 'rate_429' THEN CASE WHEN m.requests >= e.min_events THEN m.rate_429 END
+				-- Fewer errors than min_errors are below the threshold, whatever their rate is;
+				-- that is a value, so that an alert ends.
+				WHEN 'error_rate' THEN CASE WHEN m.requests - m.refused >= e.min_events THEN
+					LEAST(m.error_rate, CASE WHEN m.errors - m.refused < e.min_errors
+						THEN trunc(e.threshold * (m.errors - m.refused) / e.min_errors, 2) END) END
+				WHEN 'rate_429' THEN CASE WHEN m.requests >= e.min_events THEN
+					LEAST(m.rate_429, CASE WHEN m.refused < e.min_errors
+						THEN trunc(e.threshold * m.refused / e.min_errors, 2) END) END
 				WHEN 'latency_p95' THEN CASE WHEN m.timed >= e.min_events THEN m.latency_p95::numeric END
 				WHEN 'latency_avg' THEN CASE WHEN m.timed >= e.min_events THEN m.latency_avg::numeric END
 				-- where nothing is normal, one request or unit of cost is
@@ -294,12 +298,12 @@ INSERT INTO meter.alert_rule (rule, signal, severity, threshold, resolve_below, 
 	('quota 90', 'quota', 'warning', 90, NULL, '1 hour', '0', 0, '{}', '90 % of a day''s or month''s quota are used'),
 	('quota 95', 'quota', 'warning', 95, NULL, '1 hour', '0', 0, '{}', '95 % of a day''s or month''s quota are used'),
 	('quota exceeded', 'quota', 'critical', 100, NULL, '1 hour', '0', 0, '{}', 'a day''s or month''s quota is used up'),
-	('error rate', 'error_rate', 'warning', 5, 4, '15 minutes', '0', 50, '{}', '5 % of the requests to a service fail'),
-	('error rate critical', 'error_rate', 'critical', 10, 8, '15 minutes', '0', 50, '{}', '10 % of the requests to a service fail'),
+	('error rate', 'error_rate', 'warning', 5, 4, '15 minutes', '0', 50, '{"min_errors": 10}', '5 % of the requests to a service fail'),
+	('error rate critical', 'error_rate', 'critical', 10, 8, '15 minutes', '0', 50, '{"min_errors": 10}', '10 % of the requests to a service fail'),
 	('latency p95', 'latency_p95', 'warning', 2000, 1600, '15 minutes', '0', 50, '{}', 'one in twenty requests takes 2 s or longer'),
 	('latency p95 critical', 'latency_p95', 'critical', 5000, 4000, '15 minutes', '0', 50, '{}', 'one in twenty requests takes 5 s or longer'),
 	('slow responses', 'latency_avg', 'warning', 3000, 2500, '15 minutes', '0', 50, '{}', 'requests take 3 s on average'),
-	('rate limited', 'rate_429', 'warning', 10, 5, '15 minutes', '0', 50, '{}', '10 % of the requests are refused by a limit'),
+	('rate limited', 'rate_429', 'warning', 10, 5, '15 minutes', '0', 50, '{"min_errors": 10}', '10 % of the requests are refused by a limit'),
 	('request spike', 'request_spike', 'warning', 3, 2, '1 hour', '0', 100, '{}', '3 times the requests that are normal in this hour'),
 	('cost spike', 'cost_spike', 'critical', 5, 3, '1 hour', '0', 0, '{"min_cost": 1}', '5 times the cost that is normal in this hour'),
 	('storage growth', 'storage_growth', 'warning', 200, NULL, '7 days', '0', 0, '{"min_bytes": 10485760}', 'storage has grown by 200 % in 7 days'),
