@@ -9,7 +9,7 @@
 # count.
 #
 #	SCALE=small		a fiftieth of the data, to see that the scripts work
-#	FIGURES=...		only these (rollup month ingest track limit bill guard forecast)
+#	FIGURES=...		only these (rollup month ingest track limit bill guard forecast alert detect)
 #	ROUNDS=n		rounds that count, 3 unless given
 #	DURATION=n		seconds that the clients of track, limit and guard run, 60 unless given
 #	TMPDIR			where the server's data go; allow 20 GB
@@ -21,7 +21,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../test/env.sh"
 
 bench=$top/bench
-figures=${FIGURES:-rollup month ingest track limit bill guard forecast}
+figures=${FIGURES:-rollup month ingest track limit bill guard forecast alert detect}
 exec </dev/null
 
 # shellcheck disable=SC2034		# for the figures' scripts

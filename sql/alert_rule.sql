@@ -45,6 +45,9 @@ INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('r', 'bur
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('r', 'burn_rate', 14.4, '{"short_window": "2 hours"}');
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('r', 'burn_rate', 14.4, '{"short_window": "5 minutes"}');
 UPDATE meter.alert_rule SET "window" = '1 minute' WHERE rule = 'r';
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'error_rate', 5, '{"min_errors": "many"}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'cost_spike', 5, '{"min_cost": -1}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'storage_growth', 5, '{"min_bytes": null}');
 
 -- A dump carries what was added or changed.
 SELECT extcondition[array_position(extconfig, 'meter.alert_rule'::regclass::oid)] FROM pg_extension WHERE extname = 'meter';

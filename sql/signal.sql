@@ -103,8 +103,8 @@ SELECT meter.normal_learn('2026-03-25');
 SELECT day, count(*) FROM meter.usage_normal_day GROUP BY 1 ORDER BY 1;
 
 --
--- Signals of usage, as of 12:30.  Half of the last hour is of 12:00, half of 11:00, for
--- which 0 is normal: of "weekly" (250 + 0) / 2 = 125 requests and (3 + 0) / 2 = 1.5 of cost.
+-- Signals of usage, as of 12:30.  The last hour is of 12:00 and of 11:00, for which 0 is
+-- normal: of "weekly" that of 12:00 counts, which is 250 requests and 3 of cost.
 --
 SELECT meter.normal_learn('2026-03-10');
 UPDATE meter.alert_rule SET enabled = signal = ANY ('{error_rate,latency_p95,latency_avg,rate_429,request_spike,cost_spike}');
@@ -113,15 +113,17 @@ CREATE FUNCTION recent(at timestamptz, tenant text, requests bigint, errors bigi
 LANGUAGE sql AS $$
 	INSERT INTO meter.usage_recent SELECT at, false, tenant, 's', requests, errors, errors_4xx, errors_429, cost,
 		(SELECT meter_sketch_agg(l) FROM unnest(latencies) AS l) $$;
--- 60 + 190 + 250 requests in the last hour: 4 times the normal; cost 1.2 + 8 = 6.13 times
-SELECT recent('2026-03-10 11:35', 'weekly', 60, cost => 1.2), recent('2026-03-10 12:10', 'weekly', 190, cost => 8),
-	recent('2026-03-10 12:30', 'weekly', 250);
+-- 60 + 440 + 500 requests in the last hour: 4 times the normal; cost 1.2 + 17.2 = 6.13 times
+SELECT recent('2026-03-10 11:35', 'weekly', 60, cost => 1.2), recent('2026-03-10 12:10', 'weekly', 440, cost => 17.2),
+	recent('2026-03-10 12:30', 'weekly', 500);
 -- 12:15 is in the last quarter of an hour, 12:05 is not.  20 + 6 errors of 200, of which 6
 -- were refused: 20 of 194 are 10.31 %, refused are 3 %
 SELECT recent('2026-03-10 12:05', 'failing', 1000, 1000), recent('2026-03-10 12:15', 'failing', 100, 26, 15, 6), recent('2026-03-10 12:25', 'failing', 100);
 -- too few to tell
 SELECT recent('2026-03-10 12:25', 'small', 49, 49);
 SELECT recent('2026-03-10 12:25', 'limited', 100, 50, 50, 50);
+-- 9 of 50 are 18 %, but it takes 10: nine tenths of the thresholds, 4.5 and 9 %; of the refused, too
+SELECT recent('2026-03-10 12:25', 'nine', 50, 9), recent('2026-03-10 12:25', 'nine refused', 50, 9, 9, 9), recent('2026-03-10 12:25', 'ten', 50, 10);
 -- 94 of 10 ms and 6 of 6 s: p95 6 s, average 369.4
 SELECT recent('2026-03-10 12:25', 'slow', 100, latencies => array_fill(10::float8, '{94}') || array_fill(6000::float8, '{6}'));
 -- what is to come counts not at all

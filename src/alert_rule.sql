@@ -59,7 +59,7 @@ COMMENT ON COLUMN meter.alert_rule.tenant IS 'the tenant for whom the rule is; n
 COMMENT ON COLUMN meter.alert_rule.service IS 'the service for which the rule is; null: each';
 COMMENT ON COLUMN meter.alert_rule.enabled IS 'false: there are no such alerts, and those there are end';
 COMMENT ON COLUMN meter.alert_rule.params IS
-'what only some signals need, an object; short_window: of burn_rate, the second, shorter window';
+'what only some signals need, an object; short_window: of burn_rate, the second, shorter window; min_errors: of error_rate and rate_429, how many errors it takes at least; min_cost: of cost_spike, how much cost; min_bytes: of storage_growth, how large it is at least';
 COMMENT ON COLUMN meter.alert_rule.description IS 'what the rule is for, for people';
 COMMENT ON COLUMN meter.alert_rule.builtin IS 'whether the extension has brought the rule';
 COMMENT ON COLUMN meter.alert_rule.changed_at IS
@@ -75,7 +75,19 @@ AS $$
 DECLARE
 	problem text;
 	short_window interval;
+	param text;
 BEGIN
+	-- what cannot be read would stop the evaluation of all
+	SELECT p.name INTO param
+	FROM unnest(ARRAY['min_errors', 'min_cost', 'min_bytes']) AS p (name)
+	WHERE NEW.params ? p.name AND CASE jsonb_typeof(NEW.params -> p.name)
+		WHEN 'number' THEN (NEW.params ->> p.name)::numeric < 0 ELSE true END
+	LIMIT 1;
+	IF param IS NOT NULL THEN
+		RAISE EXCEPTION 'invalid parameter "%" of alert rule "%"', param, NEW.rule
+			USING ERRCODE = 'invalid_parameter_value', DETAIL = 'It must be a number of 0 or more.',
+				SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'params';
+	END IF;
 	IF NEW.params ? 'short_window' THEN
 		BEGIN
 			short_window := (NEW.params ->> 'short_window')::interval;

@@ -98,6 +98,8 @@ CREATE FUNCTION meter.normal_learn(of_day date) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
+SET work_mem = '256MB'
+SET enable_mergejoin = off
 AS $$
 BEGIN
 	INSERT INTO meter.usage_normal_day AS d (day) VALUES (of_day) ON CONFLICT (day) DO NOTHING;
@@ -107,19 +109,19 @@ BEGIN
 	DELETE FROM meter.usage_normal AS n WHERE n.day NOT BETWEEN of_day - 1 AND of_day + 1;
 	DELETE FROM meter.usage_normal_day AS d WHERE d.day NOT BETWEEN of_day - 1 AND of_day + 1;
 	INSERT INTO meter.usage_normal (day, hour_of_day, tenant, service, requests, cost, days)
-	WITH sample AS (
-		SELECT of_day - k AS day, k % 7 = 0 AS is_weekly
-		FROM unnest(ARRAY[1, 2, 3, 4, 5, 6, 7, 14, 21, 28]) AS k
-	), used AS MATERIALIZED (
-		SELECT s.day, s.is_weekly, extract(hour FROM u.hour AT TIME ZONE 'UTC')::integer AS hour_of_day,
-			u.tenant, u.service, COALESCE(sum(u.events) FILTER (WHERE u.metric = 'api_requests'), 0) AS requests,
-			COALESCE(sum(u.cost), 0) AS cost
-		FROM sample AS s
-		JOIN meter.usage_hourly AS u ON u.hour >= s.day::timestamp AT TIME ZONE 'UTC'
-			AND u.hour < (s.day + 1)::timestamp AT TIME ZONE 'UTC'
-		WHERE (u.metric = 'api_requests' OR u.cost IS NOT NULL)
-			AND u.hour >= (of_day - 28)::timestamp AT TIME ZONE 'UTC' AND u.hour < of_day::timestamp AT TIME ZONE 'UTC'
-		GROUP BY 1, 2, 3, 4, 5
+	WITH used AS MATERIALIZED (
+		SELECT (u.hour AT TIME ZONE 'UTC')::date AS day, extract(hour FROM u.hour AT TIME ZONE 'UTC')::integer AS hour_of_day,
+			(of_day - (u.hour AT TIME ZONE 'UTC')::date) % 7 = 0 AS is_weekly, u.tenant, u.service, u.requests, u.cost
+		FROM (
+			SELECT h.hour, h.tenant, h.service,
+				COALESCE(sum(h.events) FILTER (WHERE h.metric = 'api_requests'), 0)::double precision AS requests,
+				COALESCE(sum(h.cost), 0)::double precision AS cost
+			FROM meter.usage_hourly AS h
+			WHERE (h.metric = 'api_requests' OR h.cost IS NOT NULL)
+				AND h.hour >= (of_day - 28)::timestamp AT TIME ZONE 'UTC' AND h.hour < of_day::timestamp AT TIME ZONE 'UTC'
+				AND of_day - (h.hour AT TIME ZONE 'UTC')::date = ANY (ARRAY[1, 2, 3, 4, 5, 6, 7, 14, 21, 28])
+			GROUP BY h.tenant, h.service, h.hour
+		) AS u
 	), present AS (
 		-- on a day without anything at all it was not there yet
 		SELECT u.tenant, u.service, u.day, u.is_weekly,

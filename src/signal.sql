@@ -14,8 +14,6 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	hour CONSTANT timestamptz := date_trunc('hour', at, 'UTC');
-	-- the last sixty minutes are partly of this hour and partly of the one before
-	part CONSTANT double precision := extract(epoch FROM at - hour) / 3600;
 BEGIN
 	IF EXISTS (SELECT FROM meter.alert_rule AS r WHERE r.enabled AND r.signal = ANY (ARRAY['request_spike', 'cost_spike'])) THEN
 		PERFORM meter.normal_learn(((hour - interval '1 hour') AT TIME ZONE 'UTC')::date);
@@ -26,7 +24,8 @@ BEGIN
 		SELECT r.rule, r.signal, r.threshold, GREATEST(r.min_events, 1) AS min_events, r.tenant, r.service,
 			-- a spike is one of an hour
 			CASE WHEN r.signal = ANY (ARRAY['request_spike', 'cost_spike']) THEN interval '1 hour' ELSE r."window" END AS span,
-			COALESCE((r.params ->> 'min_cost')::double precision, 0) AS min_cost
+			COALESCE((r.params ->> 'min_cost')::double precision, 0) AS min_cost,
+			(r.params ->> 'min_errors')::numeric AS min_errors
 		FROM meter.alert_rule AS r
 		WHERE r.enabled AND r.signal = ANY (ARRAY['error_rate', 'latency_p95', 'latency_avg', 'rate_429',
 			'request_spike', 'cost_spike'])
@@ -53,24 +52,29 @@ BEGIN
 		) AS m
 		CROSS JOIN LATERAL (SELECT @extschema@.meter_sketch_count(m.latency) AS timed) AS l
 		LEFT JOIN (
-			-- what is not known of either hour is not normal at all
-			SELECT n.tenant, n.service, sum(n.requests * n.part) AS requests, sum(n.cost * n.part) AS cost
-			FROM (
-				SELECT n.*, CASE WHEN n.hour_of_day = extract(hour FROM hour AT TIME ZONE 'UTC') THEN part ELSE 1 - part END AS part
-				FROM meter.usage_normal AS n
-				WHERE (n.day, n.hour_of_day) = ((hour AT TIME ZONE 'UTC')::date,
-						extract(hour FROM hour AT TIME ZONE 'UTC')::integer)
-					OR (n.day, n.hour_of_day) = (((hour - interval '1 hour') AT TIME ZONE 'UTC')::date,
-						extract(hour FROM (hour - interval '1 hour') AT TIME ZONE 'UTC')::integer)
-			) AS n
+			-- What is not known of either hour is not normal at all.  The last sixty minutes
+			-- are partly of this hour and partly of the one before, but nothing says how an
+			-- hour's usage lies in it: of a daily job it is all in the first minutes.
+			SELECT n.tenant, n.service, max(n.requests) AS requests, max(n.cost) AS cost
+			FROM meter.usage_normal AS n
+			WHERE (n.day, n.hour_of_day) = ((hour AT TIME ZONE 'UTC')::date,
+					extract(hour FROM hour AT TIME ZONE 'UTC')::integer)
+				OR (n.day, n.hour_of_day) = (((hour - interval '1 hour') AT TIME ZONE 'UTC')::date,
+					extract(hour FROM (hour - interval '1 hour') AT TIME ZONE 'UTC')::integer)
 			GROUP BY n.tenant, n.service
 			HAVING count(*) = 2
 		) AS n ON m.span = interval '1 hour' AND n.tenant = m.tenant AND COALESCE(n.service, '') = COALESCE(m.service, '')
 	), valued AS (
 		SELECT e.rule, e.threshold, m.*,
 			CASE e.signal
-				WHEN 'error_rate' THEN CASE WHEN m.requests - m.refused >= e.min_events THEN m.error_rate END
-				WHEN 'rate_429' THEN CASE WHEN m.requests >= e.min_events THEN m.rate_429 END
+				-- Fewer errors than min_errors are below the threshold, whatever their rate is;
+				-- that is a value, so that an alert ends.
+				WHEN 'error_rate' THEN CASE WHEN m.requests - m.refused >= e.min_events THEN
+					LEAST(m.error_rate, CASE WHEN m.errors - m.refused < e.min_errors
+						THEN trunc(e.threshold * (m.errors - m.refused) / e.min_errors, 2) END) END
+				WHEN 'rate_429' THEN CASE WHEN m.requests >= e.min_events THEN
+					LEAST(m.rate_429, CASE WHEN m.refused < e.min_errors
+						THEN trunc(e.threshold * m.refused / e.min_errors, 2) END) END
 				WHEN 'latency_p95' THEN CASE WHEN m.timed >= e.min_events THEN m.latency_p95::numeric END
 				WHEN 'latency_avg' THEN CASE WHEN m.timed >= e.min_events THEN m.latency_avg::numeric END
 				-- where nothing is normal, one request or unit of cost is
@@ -95,52 +99,80 @@ $$;
 COMMENT ON FUNCTION meter.signal_usage(timestamptz) IS
 'The signals error_rate (percent of requests that were not refused), rate_429 (percent), latency_p95 and latency_avg (ms), of the rule''s window up to an instant, and request_spike and cost_spike (multiple of what is normal), of the last hour';
 
+-- A row belongs to the windows that are longer than it is old, so it is added up by
+-- the shortest of these, and each window is the sum of what is of no longer ones.
+-- The planner takes each sketch to be 8 kB, and would sort all rows.
 CREATE FUNCTION meter.signal_burn_rate(at timestamptz)
 RETURNS TABLE (rule text, tenant text, service text, value numeric, detail jsonb)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 100
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '256MB'
+SET enable_sort = off
 AS $$
 #variable_conflict use_column
+DECLARE
+	spans interval[];
+	with_latency boolean;
+	of_all boolean;
 BEGIN
+	SELECT array_agg(DISTINCT w.span ORDER BY w.span) INTO spans
+	FROM meter.alert_rule AS r
+	CROSS JOIN LATERAL (VALUES (r."window"), ((r.params ->> 'short_window')::interval)) AS w (span)
+	WHERE r.enabled AND r.signal = 'burn_rate';
+	SELECT bool_or(o.kind = 'latency'), bool_or(o.tenant IS NULL) INTO with_latency, of_all FROM meter.slo AS o;
+	IF spans IS NULL OR of_all IS NULL THEN
+		RETURN;
+	END IF;
 	RETURN QUERY
 	WITH enabled AS MATERIALIZED (
 		SELECT r.rule, r.tenant, r.service, GREATEST(r.min_events, 1) AS min_events, r."window" AS long,
 			(r.params ->> 'short_window')::interval AS short
 		FROM meter.alert_rule AS r
 		WHERE r.enabled AND r.signal = 'burn_rate'
-	), span AS (
-		SELECT e.long AS span FROM enabled AS e UNION SELECT e.short FROM enabled AS e
 	), part AS MATERIALIZED (
-		SELECT o.slo, u.bucket, u.is_hour,
-			CASE WHEN o.kind = 'latency' THEN @extschema@.meter_sketch_count(u.latency) ELSE u.requests END AS requests,
-			CASE WHEN o.kind = 'latency' THEN @extschema@.meter_sketch_count(u.latency)
-					- @extschema@.meter_sketch_count_below(u.latency, o.latency_ms::double precision)
-				ELSE u.errors - u.errors_4xx END AS bad
-		FROM meter.usage_recent AS u
+		SELECT u.tenant, u.service, u.band, sum(u.requests)::bigint AS requests, sum(u.errors - u.errors_4xx)::bigint AS bad,
+			@extschema@.meter_sketch_merge(u.latency) AS latency
+		FROM (
+			SELECT r.tenant, r.service, r.requests, r.errors, r.errors_4xx,
+				width_bucket(at - r.bucket - CASE WHEN r.is_hour THEN interval '1 hour' ELSE interval '5 minutes' END, spans) AS band,
+				CASE WHEN with_latency THEN r.latency END AS latency
+			FROM meter.usage_recent AS r
+			WHERE r.bucket <= at AND r.bucket > at - spans[cardinality(spans)] - interval '1 hour'
+				AND (of_all OR r.tenant IN (SELECT o.tenant FROM meter.slo AS o))
+		) AS u
+		WHERE u.band < cardinality(spans)
+		GROUP BY u.tenant, u.service, u.band
+	), everyone AS (
+		SELECT p.service, p.band, sum(p.requests)::bigint AS requests, sum(p.bad)::bigint AS bad,
+			@extschema@.meter_sketch_merge(p.latency) AS latency
+		FROM part AS p
+		WHERE of_all
+		GROUP BY p.service, p.band
+	), matched AS (
 		-- two joins, so that many objectives of tenants are found by hashing
-		JOIN meter.slo AS o ON o.tenant = u.tenant
-		WHERE (o.service = u.service OR o.service IS NULL) AND u.bucket <= at
-			AND u.bucket > at - (SELECT max(s.span) FROM span AS s) - interval '1 hour'
+		SELECT o.slo, o.kind, o.latency_ms, p.band, p.requests, p.bad, p.latency
+		FROM part AS p
+		JOIN meter.slo AS o ON o.tenant = p.tenant
+		WHERE o.service = p.service OR o.service IS NULL
 		UNION ALL
-		SELECT o.slo, u.bucket, u.is_hour,
-			CASE WHEN o.kind = 'latency' THEN @extschema@.meter_sketch_count(u.latency) ELSE u.requests END,
-			CASE WHEN o.kind = 'latency' THEN @extschema@.meter_sketch_count(u.latency)
-					- @extschema@.meter_sketch_count_below(u.latency, o.latency_ms::double precision)
-				ELSE u.errors - u.errors_4xx END
-		FROM meter.slo AS o
-		JOIN meter.usage_recent AS u ON o.tenant IS NULL AND (o.service = u.service OR o.service IS NULL)
-		WHERE u.bucket <= at AND u.bucket > at - (SELECT max(s.span) FROM span AS s) - interval '1 hour'
-	), summed AS (
-		SELECT p.slo, p.bucket, p.is_hour, sum(p.requests) AS requests, sum(p.bad) AS bad
-		FROM part AS p GROUP BY p.slo, p.bucket, p.is_hour
+		SELECT o.slo, o.kind, o.latency_ms, e.band, e.requests, e.bad, e.latency
+		FROM everyone AS e
+		JOIN meter.slo AS o ON o.tenant IS NULL AND (o.service = e.service OR o.service IS NULL)
+	), banded AS MATERIALIZED (
+		SELECT m.slo, m.band,
+			sum(CASE WHEN m.kind = 'latency' THEN @extschema@.meter_sketch_count(m.latency) ELSE m.requests END) AS requests,
+			sum(CASE WHEN m.kind = 'latency' THEN @extschema@.meter_sketch_count(m.latency)
+					- @extschema@.meter_sketch_count_below(m.latency, m.latency_ms::double precision)
+				ELSE m.bad END) AS bad
+		FROM matched AS m GROUP BY m.slo, m.band
 	), burnt AS MATERIALIZED (
-		SELECT o.slo, o.tenant, o.service, s.span, sum(p.requests) AS requests, sum(p.bad) AS bad,
-			sum(p.bad) / NULLIF(sum(p.requests) * (1 - o.target / 100), 0) AS rate
-		FROM span AS s
-		JOIN summed AS p ON p.bucket > at - s.span - CASE WHEN p.is_hour THEN interval '1 hour' ELSE interval '5 minutes' END
-		JOIN meter.slo AS o ON o.slo = p.slo
+		SELECT o.slo, o.tenant, o.service, s.span, sum(b.requests) AS requests, sum(b.bad) AS bad,
+			sum(b.bad) / NULLIF(sum(b.requests) * (1 - o.target / 100), 0) AS rate
+		FROM unnest(spans) WITH ORDINALITY AS s (span, n)
+		JOIN banded AS b ON b.band < s.n
+		JOIN meter.slo AS o ON o.slo = b.slo
 		GROUP BY o.slo, o.tenant, o.service, o.target, s.span
 	)
 	-- the short window tells that it still goes on
@@ -266,12 +298,12 @@ INSERT INTO meter.alert_rule (rule, signal, severity, threshold, resolve_below, 
 	('quota 90', 'quota', 'warning', 90, NULL, '1 hour', '0', 0, '{}', '90 % of a day''s or month''s quota are used'),
 	('quota 95', 'quota', 'warning', 95, NULL, '1 hour', '0', 0, '{}', '95 % of a day''s or month''s quota are used'),
 	('quota exceeded', 'quota', 'critical', 100, NULL, '1 hour', '0', 0, '{}', 'a day''s or month''s quota is used up'),
-	('error rate', 'error_rate', 'warning', 5, 4, '15 minutes', '0', 50, '{}', '5 % of the requests to a service fail'),
-	('error rate critical', 'error_rate', 'critical', 10, 8, '15 minutes', '0', 50, '{}', '10 % of the requests to a service fail'),
+	('error rate', 'error_rate', 'warning', 5, 4, '15 minutes', '0', 50, '{"min_errors": 10}', '5 % of the requests to a service fail'),
+	('error rate critical', 'error_rate', 'critical', 10, 8, '15 minutes', '0', 50, '{"min_errors": 10}', '10 % of the requests to a service fail'),
 	('latency p95', 'latency_p95', 'warning', 2000, 1600, '15 minutes', '0', 50, '{}', 'one in twenty requests takes 2 s or longer'),
 	('latency p95 critical', 'latency_p95', 'critical', 5000, 4000, '15 minutes', '0', 50, '{}', 'one in twenty requests takes 5 s or longer'),
 	('slow responses', 'latency_avg', 'warning', 3000, 2500, '15 minutes', '0', 50, '{}', 'requests take 3 s on average'),
-	('rate limited', 'rate_429', 'warning', 10, 5, '15 minutes', '0', 50, '{}', '10 % of the requests are refused by a limit'),
+	('rate limited', 'rate_429', 'warning', 10, 5, '15 minutes', '0', 50, '{"min_errors": 10}', '10 % of the requests are refused by a limit'),
 	('request spike', 'request_spike', 'warning', 3, 2, '1 hour', '0', 100, '{}', '3 times the requests that are normal in this hour'),
 	('cost spike', 'cost_spike', 'critical', 5, 3, '1 hour', '0', 0, '{"min_cost": 1}', '5 times the cost that is normal in this hour'),
 	('storage growth', 'storage_growth', 'warning', 200, NULL, '7 days', '0', 0, '{"min_bytes": 10485760}', 'storage has grown by 200 % in 7 days'),
