@@ -1,4 +1,4 @@
-# 030_alert.pl: alerts, evaluated by many at once and by one that is killed.
+# 031_alert.pl: alerts, evaluated by many at once and by one that is killed.
 #
 # Each crossing of a threshold makes one alert, one incident and one
 # notification, whoever evaluates: pg_cron, the background worker and people can
