@@ -201,6 +201,8 @@ FROM meter.signal_state(now()) WHERE tenant = 'q' ORDER BY 1, 5;
 UPDATE meter.alert_rule SET enabled = true;
 SELECT fired, resolved, firing FROM meter_evaluate_alerts(now());
 SELECT rule, severity, tenant, service, state, title FROM meter.alert ORDER BY 1, 2;
+-- nor does another time zone make another period of it
+SET LOCAL timezone = 'Asia/Tokyo';
 SELECT fired, resolved, firing FROM meter_evaluate_alerts(now());
 -- the budget is raised: its alert is over
 UPDATE meter.budget SET amount = 1000;

@@ -2,12 +2,14 @@
 --
 -- Each function gives the values of all enabled rules of its signals, for each
 -- tenant and service that a rule is about.  Rules are few and tenants many, so
--- usage is read once for all rules, and summed up once for each window.
+-- usage is read once for all rules, and summed up once for each window.  A day is
+-- 24 hours, and periods read the same, whatever the time zone of who evaluates.
 
 CREATE FUNCTION meter.signal_usage(at timestamptz)
 RETURNS TABLE (rule text, tenant text, service text, value numeric, detail jsonb)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 10000
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
 SET plan_cache_mode = force_custom_plan
 SET jit = off
 AS $$
@@ -106,6 +108,7 @@ CREATE FUNCTION meter.signal_burn_rate(at timestamptz)
 RETURNS TABLE (rule text, tenant text, service text, value numeric, detail jsonb)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 100
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
 SET plan_cache_mode = force_custom_plan
 SET jit = off
 SET work_mem = '256MB'
@@ -194,6 +197,7 @@ CREATE FUNCTION meter.signal_state(at timestamptz)
 RETURNS TABLE (rule text, tenant text, service text, value numeric, detail jsonb)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 1000
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
 SET plan_cache_mode = force_custom_plan
 SET jit = off
 AS $$
