@@ -104,8 +104,7 @@ meter_inbox_filled(PG_FUNCTION_ARGS)
 				 errmsg("function \"%s\" was not called by trigger manager",
 						"meter_inbox_filled")));
 
-	/* a restore, which has that setting, is no use of the database */
-	if (row_security)
-		shared_wake_at_commit(true);
+	/* a restore, which has it off, is no use of the database */
+	shared_wake_at_commit(row_security);
 	return PointerGetDatum(NULL);
 }
