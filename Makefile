@@ -37,6 +37,7 @@ OBJS = \
 	src/account.o \
 	src/account_file.o \
 	src/account_memory.o \
+	src/alert.o \
 	src/alloc.o \
 	src/amount.o \
 	src/batch.o \

@@ -15,7 +15,7 @@ COMMENT ON COLUMN meter.alert_evaluation.evaluated_at IS 'the instant as of whic
 -- locked to its end.  So another evaluation begins when this one has ended, and
 -- sees what it has written, or nothing of it.  That needs a new snapshot after
 -- waiting, which READ COMMITTED alone gives.
-CREATE FUNCTION @extschema@.meter_evaluate_alerts(at timestamptz DEFAULT now(),
+CREATE FUNCTION meter.alert_evaluate(at timestamptz,
 	OUT fired bigint, OUT resolved bigint, OUT pending bigint, OUT firing bigint)
 RETURNS record
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -33,11 +33,6 @@ BEGIN
 	IF current_setting('transaction_isolation') <> 'read committed' THEN
 		RAISE EXCEPTION 'alerts cannot be evaluated in a transaction that is %', current_setting('transaction_isolation')
 			USING ERRCODE = 'feature_not_supported', HINT = 'Use READ COMMITTED.';
-	END IF;
-	IF meter.visible_tenants() IS NOT NULL THEN
-		RAISE EXCEPTION 'alerts cannot be evaluated by who does not see all tenants'
-			USING ERRCODE = 'insufficient_privilege',
-				HINT = 'Use a role with meter_grant(role, ''admin'') in a session without a context: meter_set_tenant(NULL).';
 	END IF;
 	INSERT INTO meter.alert_evaluation AS e (evaluated_at) VALUES (at) ON CONFLICT (only_row) DO NOTHING;
 	SELECT e.evaluated_at INTO STRICT last_at FROM meter.alert_evaluation AS e FOR UPDATE;
@@ -62,6 +57,13 @@ BEGIN
 	FROM meter.alert AS a WHERE a.state <> 'resolved';
 END
 $$;
+COMMENT ON FUNCTION meter.alert_evaluate(timestamptz) IS
+'Part of meter_evaluate_alerts(), which does it with the rights of the extension''s owner';
+
+CREATE FUNCTION @extschema@.meter_evaluate_alerts(at timestamptz DEFAULT now(),
+	OUT fired bigint, OUT resolved bigint, OUT pending bigint, OUT firing bigint)
+RETURNS record
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.meter_evaluate_alerts(timestamptz) IS
 'Compare all signals with the rules in meter.alert_rule as of an instant: begin, go on with and end alerts, open and resolve incidents, and notify, each once however many sessions do it at the same time. Returns how many have begun to fire and how many are over, by this call, and how many are pending and firing now. Run it every minute. Errors: 22023 for an instant in the future, 55000 for one before the last time, 42501 in a session that does not see all tenants, 0A000 unless in READ COMMITTED';
 
