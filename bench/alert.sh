@@ -27,7 +27,7 @@ sql -v n="$tenants" -f - <<-'SQL'
 	SELECT meter_flush() \g /dev/null
 	SELECT meter_rollup() \g /dev/null
 	CREATE TABLE bench.sketch AS
-	SELECT j, meter_sketch_agg(20 + (j * 37 + x * 101) % 400) AS of_hour, meter_sketch_agg(20 + (j * 37 + x * 101) % 400) FILTER (WHERE x <= 10) AS of_minutes
+	SELECT j, meter_sketch_agg(20 + (j * 37 + x * 101) % 400) AS of_hour, meter_sketch_agg(20 + (j * 37 + x * 101) % 400) FILTER (WHERE x <= 30) AS of_minutes
 	FROM generate_series(0, 9) AS j, generate_series(1, 120) AS x GROUP BY j;
 	INSERT INTO meter.usage_hourly (hour, tenant, metric, service, endpoint, dims, events, successes, errors, errors_4xx,
 		errors_5xx, errors_429, folded, first_at, last_at, last_seq, quantity, quantity_min, quantity_max, quantity_first,
@@ -48,7 +48,7 @@ sql -v n="$tenants" -f - <<-'SQL'
 	-- as the rollup leaves them
 	ORDER BY h.hour, i;
 	INSERT INTO meter.usage_recent (bucket, is_hour, tenant, service, requests, errors, errors_4xx, errors_429, cost, latency)
-	SELECT b.bucket, false, 'tenant-' || i, 'api', 10 + i % 5, 0, 0, 0, 0.02, l.of_minutes
+	SELECT b.bucket, false, 'tenant-' || i, 'api', 30 + i % 5, 0, 0, 0, 0.02, l.of_minutes
 	FROM bench.alert_at AS a
 	CROSS JOIN LATERAL generate_series(date_trunc('hour', a.at, 'UTC') - interval '3 hours', a.at, interval '5 minutes') AS b (bucket)
 	CROSS JOIN generate_series(1, :n) AS i
