@@ -101,6 +101,10 @@ SET jit = off
 SET work_mem = '256MB'
 SET enable_mergejoin = off
 AS $$
+DECLARE
+	-- days before
+	sample CONSTANT integer[] := '{1,2,3,4,5,6,7,14,21,28}';
+	weekly CONSTANT integer := (1 << 7) | (1 << 14) | (1 << 21) | (1 << 28);
 BEGIN
 	INSERT INTO meter.usage_normal_day AS d (day) VALUES (of_day) ON CONFLICT (day) DO NOTHING;
 	IF NOT FOUND THEN
@@ -110,28 +114,25 @@ BEGIN
 	DELETE FROM meter.usage_normal_day AS d WHERE d.day NOT BETWEEN of_day - 1 AND of_day + 1;
 	INSERT INTO meter.usage_normal (day, hour_of_day, tenant, service, requests, cost, days)
 	WITH used AS MATERIALIZED (
-		SELECT (u.hour AT TIME ZONE 'UTC')::date AS day, extract(hour FROM u.hour AT TIME ZONE 'UTC')::integer AS hour_of_day,
-			(of_day - (u.hour AT TIME ZONE 'UTC')::date) % 7 = 0 AS is_weekly, u.tenant, u.service, u.requests, u.cost
-		FROM (
-			SELECT h.hour, h.tenant, h.service,
-				COALESCE(sum(h.events) FILTER (WHERE h.metric = 'api_requests'), 0)::double precision AS requests,
-				COALESCE(sum(h.cost), 0)::double precision AS cost
-			FROM meter.usage_hourly AS h
-			WHERE (h.metric = 'api_requests' OR h.cost IS NOT NULL)
-				AND h.hour >= (of_day - 28)::timestamp AT TIME ZONE 'UTC' AND h.hour < of_day::timestamp AT TIME ZONE 'UTC'
-				AND of_day - (h.hour AT TIME ZONE 'UTC')::date = ANY (ARRAY[1, 2, 3, 4, 5, 6, 7, 14, 21, 28])
-			GROUP BY h.tenant, h.service, h.hour
-		) AS u
+		SELECT u.hour, u.tenant, u.service,
+			COALESCE(sum(u.events) FILTER (WHERE u.metric = 'api_requests'), 0)::double precision AS requests,
+			COALESCE(sum(u.cost), 0)::double precision AS cost
+		FROM meter.usage_hourly AS u
+		WHERE (u.metric = 'api_requests' OR u.cost IS NOT NULL)
+			AND u.hour >= (of_day - 28)::timestamp AT TIME ZONE 'UTC' AND u.hour < of_day::timestamp AT TIME ZONE 'UTC'
+			AND of_day - (u.hour AT TIME ZONE 'UTC')::date = ANY (sample)
+		GROUP BY u.tenant, u.service, u.hour
 	), present AS (
-		-- on a day without anything at all it was not there yet
-		SELECT u.tenant, u.service, u.day, u.is_weekly,
-			count(*) FILTER (WHERE u.is_weekly) OVER w AS weekly_days, count(*) OVER w AS days
-		FROM (SELECT DISTINCT u.tenant, u.service, u.day, u.is_weekly FROM used AS u) AS u
-		WINDOW w AS (PARTITION BY u.tenant, u.service)
+		-- on a day without anything at all it was not there yet; a bit for each day
+		SELECT u.tenant, u.service, bit_or(1 << (of_day - (u.hour AT TIME ZONE 'UTC')::date)) AS days
+		FROM used AS u
+		GROUP BY u.tenant, u.service
 	), chosen AS (
-		SELECT p.tenant, p.service, p.day
+		SELECT p.tenant, p.service, d.k
 		FROM present AS p
-		WHERE CASE WHEN p.weekly_days >= 2 THEN p.is_weekly ELSE p.days >= 3 END
+		CROSS JOIN unnest(sample) AS d (k)
+		WHERE p.days & (1 << d.k) <> 0 AND CASE WHEN bit_count((p.days & weekly)::bit(32)) >= 2 THEN d.k % 7 = 0
+			ELSE bit_count(p.days::bit(32)) >= 3 END
 	)
 	SELECT of_day, h.hour, c.tenant, c.service,
 		percentile_cont(0.5) WITHIN GROUP (ORDER BY COALESCE(u.requests, 0)),
@@ -139,7 +140,7 @@ BEGIN
 	FROM chosen AS c
 	CROSS JOIN generate_series(0, 23) AS h(hour)
 	LEFT JOIN used AS u ON u.tenant = c.tenant AND COALESCE(u.service, '') = COALESCE(c.service, '')
-		AND u.day = c.day AND u.hour_of_day = h.hour
+		AND u.hour = (of_day - c.k)::timestamp AT TIME ZONE 'UTC' + h.hour * interval '1 hour'
 	GROUP BY h.hour, c.tenant, c.service;
 END
 $$;
