@@ -10,7 +10,9 @@
 -- is a tenant. It pays for CPU, memory, egress and requests, and has a budget,
 -- of which its team is told at 80 and at 100 %. Nothing is ever suspended.
 
+-- the months are past, and stay so; for the background worker, too
 SET meter.retention = 0;
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET meter.retention = 0', current_database()); END $$;
 SET timezone = 'UTC';
 
 -- --- what is metered ----------------------------------------------------------

@@ -8,8 +8,9 @@
 -- The platform has three tiers. Whatever the tier, it charges for storage,
 -- virtual servers and outbound transfer; API requests have a price by tier.
 
--- the month is past, and stays so
+-- the months are past, and stay so; for the background worker, too
 SET meter.retention = 0;
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET meter.retention = 0', current_database()); END $$;
 SET timezone = 'UTC';
 
 -- --- what is metered ----------------------------------------------------------

@@ -10,7 +10,9 @@
 -- Whoever is responsible is told at 75 and 90 %, and wants to know by the tenth
 -- of the month how it will end.
 
+-- the months are past, and stay so; for the background worker, too
 SET meter.retention = 0;
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET meter.retention = 0', current_database()); END $$;
 SET timezone = 'UTC';
 
 -- --- budgets and limits --------------------------------------------------------

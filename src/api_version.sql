@@ -13,9 +13,7 @@ CREATE TABLE meter.api_version (
 			deprecated_on BETWEEN '1970-01-01' AND '9999-12-31'),
 	sunset_on date
 		CONSTRAINT api_version_sunset_on_check CHECK (sunset_on BETWEEN '1970-01-01' AND '9999-12-31'),
-	successor text COLLATE "C"
-		CONSTRAINT api_version_successor_fkey REFERENCES meter.api_version
-			ON UPDATE CASCADE ON DELETE SET NULL,
+	successor text COLLATE "C",
 	-- goes into a Link between < and >, and so has no character that a URI does not have
 	migration_guide text COLLATE "C"
 		CONSTRAINT api_version_migration_guide_check CHECK (octet_length(migration_guide) <= 2048
@@ -44,10 +42,55 @@ COMMENT ON COLUMN meter.api_version.migration_guide IS
 COMMENT ON COLUMN meter.api_version.description IS 'what the version is, for people';
 COMMENT ON COLUMN meter.api_version.created_at IS 'when the row was added';
 
--- for the foreign key, when a version is deleted or gets another name
+-- for when a version is deleted or gets another name
 CREATE INDEX api_version_successor_idx ON meter.api_version (successor);
 
 SELECT pg_catalog.pg_extension_config_dump('meter.api_version', '');
+
+-- What a foreign key would do: pg_dump warns of one of a table to itself.
+CREATE FUNCTION meter.api_version_follow() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE meter.api_version AS v SET successor = CASE TG_OP WHEN 'UPDATE' THEN NEW.version END
+	WHERE v.successor = OLD.version;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION meter.api_version_follow() IS
+'Trigger of meter.api_version: successor follows the version that it names, when that gets another name or is deleted';
+CREATE TRIGGER api_version_renamed
+AFTER UPDATE OF version ON meter.api_version
+FOR EACH ROW WHEN (OLD.version <> NEW.version) EXECUTE FUNCTION meter.api_version_follow();
+CREATE TRIGGER api_version_deleted
+AFTER DELETE ON meter.api_version
+FOR EACH ROW EXECUTE FUNCTION meter.api_version_follow();
+
+-- at the end of a statement, so that a COPY can have them in any order
+CREATE FUNCTION meter.api_version_successor_check() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	missing text;
+BEGIN
+	SELECT v.successor INTO missing FROM meter.api_version AS v
+	WHERE v.successor IS NOT NULL AND NOT EXISTS (SELECT FROM meter.api_version AS s WHERE s.version = v.successor)
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'successor "%" is no version of the API', missing
+			USING ERRCODE = 'foreign_key_violation', HINT = 'Versions are rows of meter.api_version.',
+				SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'successor';
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION meter.api_version_successor_check() IS
+'Trigger of meter.api_version: a successor is one of its versions. Errors: 23503';
+CREATE TRIGGER api_version_successor_check
+AFTER INSERT OR UPDATE ON meter.api_version
+FOR EACH STATEMENT EXECUTE FUNCTION meter.api_version_successor_check();
 
 CREATE FUNCTION meter.api_version_begins(day date) RETURNS timestamptz
 LANGUAGE SQL IMMUTABLE PARALLEL SAFE
