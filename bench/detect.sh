@@ -22,12 +22,12 @@
 # shellcheck disable=SC2154		# from run.sh
 if [ "$divisor" -eq 1 ]; then days=14; else days=2; fi
 
-sql -v days="$days" -f - <<-'SQL'
+sql -v days="$days" -v seed="${SEED:-0.42}" -f - <<-'SQL'
 	SET meter.retention = 0;
 	SET client_min_messages = warning;
 	DROP EXTENSION meter CASCADE;
 	CREATE EXTENSION meter CASCADE;
-	SELECT setseed(0.42) \g /dev/null
+	SELECT setseed(:seed) \g /dev/null
 
 	CREATE TABLE bench.span AS
 	SELECT date_trunc('day', now(), 'UTC') - :days * interval '1 day' AS first, date_trunc('day', now(), 'UTC') AS last;

@@ -12,6 +12,7 @@
 #	FIGURES=...		only these (rollup month ingest track limit bill guard forecast alert detect)
 #	ROUNDS=n		rounds that count, 3 unless given
 #	DURATION=n		seconds that the clients of track, limit and guard run, 60 unless given
+#	SEED=x			of what detect plants, -1 to 1, 0.42 unless given
 #	TMPDIR			where the server's data go; allow 20 GB
 #
 # Each figure is a script of its own, bench/FIGURE.sh, sourced here; those of
