@@ -103,6 +103,20 @@ $$;
 COMMENT ON FUNCTION meter.budget_open() IS
 'Begin the current period of each budget where that is not done yet: count what was spent in it so far';
 
+-- Whoever judges, or begins periods, has the lock of meter_rollup(): what another
+-- one has just found would be undone by an older snapshot, and usage that is being
+-- added would be missed in a new period.
+CREATE FUNCTION meter.budget_lock() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM FROM meter.consumer AS c WHERE c.name = 'rollup' FOR UPDATE;
+END
+$$;
+COMMENT ON FUNCTION meter.budget_lock() IS
+'Keep meter_rollup() and others that follow budgets away, to the end of the transaction';
+
 -- Statement triggers fire for no rows, too, and that one has all sessions read
 -- blocks again; so it is looked first whether there is anything to change.
 CREATE FUNCTION meter.budget_judge() RETURNS void
@@ -236,7 +250,19 @@ BEGIN
 	END IF;
 	-- so that two do not rate the same; who rolls up does not wait for it
 	LOCK TABLE meter.budget_stale IN SHARE UPDATE EXCLUSIVE MODE;
-	PERFORM meter.budget_open();
+	-- where nothing is rolled up, nobody else begins periods; rating, which takes
+	-- longer, is for the next time, without that lock
+	IF EXISTS (
+		SELECT FROM meter.budget_now AS b
+		WHERE NOT EXISTS (
+			SELECT FROM meter.budget_period AS w
+			WHERE w.budget_id = b.budget_id AND w.period_from = b.period_from AND w.period_to = b.period_to))
+	THEN
+		PERFORM meter.budget_lock();
+		PERFORM meter.budget_open();
+		PERFORM meter.budget_judge();
+		RETURN 0;
+	END IF;
 	WITH gone AS (DELETE FROM meter.budget_stale AS s RETURNING s.tenant)
 	SELECT array_agg(DISTINCT g.tenant) INTO stale FROM gone AS g;
 	FOR chunk IN
@@ -270,6 +296,7 @@ BEGIN
 		END;
 		refreshed := refreshed + cardinality(chunk.tenants);
 	END LOOP;
+	PERFORM meter.budget_lock();
 	PERFORM meter.budget_judge();
 	RETURN refreshed;
 END
@@ -284,8 +311,7 @@ COMMENT ON FUNCTION @extschema@.meter_refresh_budgets() IS
 
 -- --- changes -----------------------------------------------------------------
 
--- Who rolls up reads the budgets when it begins, so it must not be on its way;
--- the lock is that of meter_rollup().
+-- Who rolls up reads the budgets when it begins, so it must not be on its way.
 CREATE FUNCTION meter.budget_follow(gone uuid[], changed uuid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -295,7 +321,7 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM meter.budget_position) THEN
 		RETURN;
 	END IF;
-	PERFORM FROM meter.consumer AS c WHERE c.name = 'rollup' FOR UPDATE;
+	PERFORM meter.budget_lock();
 	IF cardinality(gone) > 0 THEN
 		DELETE FROM meter.budget_period AS w WHERE w.budget_id = ANY (gone);
 		DELETE FROM meter.budget_spend AS s WHERE s.budget_id = ANY (gone);

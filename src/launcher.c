@@ -384,6 +384,10 @@ roller_due(Known *known, SharedDatabase *entry, TimestampTz now,
 	due = TimestampTzPlusMilliseconds(entry->counters.maintained_at,
 									  MAINTAIN_INTERVAL);
 	LWLockRelease(entry->lock);
+
+	/* not in use: who uses it first has events to roll up */
+	if (pg_atomic_read_u32(&entry->maintain_missed) != 0)
+		due = DT_NOEND;
 	if (pg_atomic_read_u32(&entry->rollup_wanted) != 0)
 		due = Min(due, TimestampTzPlusMilliseconds(known->runs[SHARED_ROLLER].started,
 												   setting_rollup_interval * INT64CONST(1000)));

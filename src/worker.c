@@ -494,14 +494,16 @@ run_roller(void)
 		}
 	}
 	if (TimestampDifferenceExceeds(maintained_at, GetCurrentTimestamp(),
-								   12 * 3600 * 1000) ||
-		(work.in_use && pg_atomic_read_u32(&my_entry->maintain_missed) != 0))
+								   12 * 3600 * 1000))
 	{
 		(void) do_work(maintain_piece, &work, "making and dropping partitions");
 		while (do_work(close_piece, &work, "closing a month") && work.closing != NULL)
 			CHECK_FOR_INTERRUPTS();
 
+		/* where nobody works yet, it is for when somebody does */
 		pg_atomic_write_u32(&my_entry->maintain_missed, !work.in_use);
+		if (!work.in_use)
+			return;
 
 		/* also if it has failed, which is tried again tomorrow */
 		LWLockAcquire(my_entry->lock, LW_EXCLUSIVE);

@@ -269,10 +269,28 @@ LD_LIBRARY_PATH=$(printf '%s:' "$dir"/usr/lib/*-linux-gnu*) exec $dir/usr/sbin/p
 	fi
 }
 
+# tap_test FILE NAME: run one; its log in results, its status in $work/tap/NAME.status
+tap_test()
+{
+	local status=0 begin=$SECONDS
+
+	as_user mkdir -p "$work/tap/$2"
+	# the variables are those of prove_installcheck of versions 15 to 19
+	as_user env PATH="$bindir:$PATH" PERL5LIB="$pgxs_src/test/perl${PERL5LIB:+:$PERL5LIB}" \
+		PG_REGRESS="$pgxs_src/test/regress/pg_regress" TEMP_CONFIG="$work/tap.conf" \
+		TESTDIR="$work/tap/$2" TESTDATADIR="$work/tap/$2/tmp_check" \
+		TESTLOGDIR="$work/tap/$2/tmp_check/log" \
+		prove --verbose --merge "$1" >"$results/$2.log" 2>&1 || status=$?
+	say "$status" >"$work/tap/$2.status"
+	say "  $2 $((SECONDS - begin)) s"
+}
+
+# Each has servers of its own, and mostly waits: as many at once as there are cores.
 stage_tap()
 {
-	local ok=0 not_ok=0 start=$SECONDS file name log status fails begin
+	local ok=0 not_ok=0 start=$SECONDS file name log status fails jobs
 
+	jobs=${TAP_JOBS:-$(nproc)}
 	small_disk
 	pooler
 	for file in test/t/*.pl; do
@@ -280,16 +298,19 @@ stage_tap()
 		if [ ! -e "$file" ] || ! wanted "$name"; then
 			continue
 		fi
+		while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do
+			wait -n || true
+		done
+		tap_test "$file" "$name" &
+	done
+	wait
+	for file in test/t/*.pl; do
+		name=$(basename "$file" .pl)
+		if [ ! -e "$file" ] || ! wanted "$name"; then
+			continue
+		fi
 		log=$results/$name.log
-		as_user mkdir -p "$work/tap/$name"
-		status=0
-		begin=$SECONDS
-		# the variables are those of prove_installcheck of versions 15 to 19
-		as_user env PATH="$bindir:$PATH" PERL5LIB="$pgxs_src/test/perl${PERL5LIB:+:$PERL5LIB}" \
-			PG_REGRESS="$pgxs_src/test/regress/pg_regress" TEMP_CONFIG="$work/tap.conf" \
-			TESTDIR="$work/tap/$name" TESTDATADIR="$work/tap/$name/tmp_check" \
-			TESTLOGDIR="$work/tap/$name/tmp_check/log" \
-			prove --verbose --merge "$file" >"$log" 2>&1 || status=$?
+		status=$(cat "$work/tap/$name.status")
 		ok=$((ok + $(count '^ok [0-9]+' "$log") - $(count '^ok [0-9]+.*# *(SKIP|skip)' "$log")))
 		fails=$(count '^not ok [0-9]+' "$log")
 		[ "$status" -eq 0 ] || [ "$fails" -gt 0 ] || fails=1
@@ -300,7 +321,6 @@ stage_tap()
 			tail -n 40 "$work/tap/$name/tmp_check/log/"* 2>/dev/null || true
 			cp -r "$work/tap/$name/tmp_check/log" "$results/$name" 2>/dev/null || true
 		fi
-		say "  $name $((SECONDS - begin)) s"
 	done
 	report tap "$ok" "$not_ok" "$start"
 }
