@@ -197,14 +197,14 @@ meter_budget_changed(PG_FUNCTION_ARGS)
 
 /* --- refusing calls ----------------------------------------------------- */
 
-typedef struct Block
+typedef struct BudgetBlock
 {
 	const char *tenant;			/* or NULL: all */
 	int			tenant_length;
 	const char *service;		/* or NULL: all */
 	int			service_length;
 	TimestampTz until;
-} Block;
+} BudgetBlock;
 
 static MemoryContext block_context = NULL;
 static Oid	block_relid = InvalidOid;
@@ -213,7 +213,7 @@ static bool blocks_provisional = false; /* as rules are in a parallel query */
 static uint64 block_generation = 0;
 
 /* Those for all tenants, then those of each, by the names' bytes. */
-static Block *blocks = NULL;
+static BudgetBlock *blocks = NULL;
 static int	n_blocks = 0;
 static int	n_for_all = 0;
 
@@ -243,8 +243,8 @@ compare_names(const char *a, int a_length, const char *b, int b_length)
 static int
 compare_blocks(const void *pa, const void *pb)
 {
-	const Block *a = pa;
-	const Block *b = pb;
+	const BudgetBlock *a = pa;
+	const BudgetBlock *b = pb;
 
 	if (a->tenant == NULL || b->tenant == NULL)
 		return (a->tenant != NULL) - (b->tenant != NULL);
@@ -289,11 +289,11 @@ read_blocks(void)
 		elog(ERROR, "could not read meter.budget_block");
 	MemoryContextReset(block_context);
 	old = MemoryContextSwitchTo(block_context);
-	blocks = palloc_extended(Max(SPI_processed, 1) * sizeof(Block), MCXT_ALLOC_HUGE);
+	blocks = palloc_extended(Max(SPI_processed, 1) * sizeof(BudgetBlock), MCXT_ALLOC_HUGE);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
-		Block	   *block = &blocks[i];
+		BudgetBlock *block = &blocks[i];
 
 		block->tenant = block_name(row, 1, &block->tenant_length);
 		block->service = block_name(row, 2, &block->service_length);
@@ -304,7 +304,7 @@ read_blocks(void)
 	}
 	MemoryContextSwitchTo(old);
 	n_blocks = SPI_processed;
-	qsort(blocks, n_blocks, sizeof(Block), compare_blocks);
+	qsort(blocks, n_blocks, sizeof(BudgetBlock), compare_blocks);
 	blocks_provisional = IsInParallelMode();
 	blocks_valid = generation == block_generation;
 	owner_end(&scope);
@@ -314,7 +314,7 @@ read_blocks(void)
  * Is it the resource of the service's name, or one below it?
  */
 static bool
-is_of_service(const Block *block, const char *resource, int length)
+is_of_service(const BudgetBlock *block, const char *resource, int length)
 {
 	return block->service == NULL ||
 		(length >= block->service_length &&

@@ -443,7 +443,7 @@ find_partitions(Oid relid)
 										 list_length(children) * sizeof(Oid));
 	foreach(cell, children)
 		if (get_rel_namespace(lfirst_oid(cell)) != schema)
-			found.elsewhere[found.n++] = lfirst_oid(cell);
+		found.elsewhere[found.n++] = lfirst_oid(cell);
 	list_free(children);
 	entry = hash_search(partitions, &relid, HASH_ENTER, NULL);
 	*entry = found;

@@ -79,7 +79,7 @@ command_of(const PlannedStmt *plan)
 static void
 look_at_inbox(Oid relid, const char *command)
 {
-	static Oid	other = InvalidOid;	/* the last one that is not the inbox */
+	static Oid	other = InvalidOid; /* the last one that is not the inbox */
 
 	if (relid == other || relid < FirstUnpinnedObjectId || context_tenant() == NULL)
 		return;

@@ -38,7 +38,8 @@ static Oid	known_session = InvalidOid;
 static bool known_bound = false;	/* belongs to tenants' roles */
 static char *known_tenant = NULL;	/* the only one of these, or NULL */
 static Oid	known_member = InvalidOid;	/* who was asked about */
-static Oid	known_group = InvalidOid;	/* the outer user, or InvalidOid for any */
+static Oid	known_group = InvalidOid;	/* the outer user, or InvalidOid for
+										 * any */
 static Oid	tenant_relid = InvalidOid;
 static bool reading = false;
 

@@ -149,8 +149,8 @@ schema_tenant(Oid schema)
 	pfree(name);
 
 	/*
-	 * What was changed while it was read makes the table stale again, and what
-	 * is entered now does not last.
+	 * What was changed while it was read makes the table stale again, and
+	 * what is entered now does not last.
 	 */
 	entry = hash_search(schemas, &schema, HASH_ENTER, NULL);
 	*entry = found;

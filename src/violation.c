@@ -53,7 +53,7 @@ static uint64
 hash_of(const Violation *violation)
 {
 	const char *parts[] = {violation->command, violation->tenant,
-		violation->foreign_tenant, violation->object_type, violation->object};
+	violation->foreign_tenant, violation->object_type, violation->object};
 	uint64		hash = 0;
 
 	for (int i = 0; i < lengthof(parts); i++)
@@ -162,6 +162,7 @@ put(JsonbInState *state, const char *key, const char *text)
 	value.val.string.len = strlen(key);
 	compat_push_jsonb(state, WJB_KEY, &value);
 	value.val.string.val = (char *) text;
+
 	value.val.string.len = strlen(text);
 	compat_push_jsonb(state, WJB_VALUE, &value);
 }

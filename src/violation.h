@@ -14,7 +14,8 @@ typedef struct Violation
 	const char *tenant;			/* of the context, or NULL: there is none */
 	const char *foreign_tenant; /* whose it is, or NULL: not known */
 	const char *object_type;	/* as pg_identify_object() names it, or NULL */
-	const char *object;			/* its identity, as pg_identify_object() has it, or NULL */
+	const char *object;			/* its identity, as pg_identify_object() has
+								 * it, or NULL */
 	bool		refused;		/* the statement is about to fail for it */
 } Violation;
 
