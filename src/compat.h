@@ -9,7 +9,9 @@
 #define METER_COMPAT_H
 
 #include "access/genam.h"
+#include "access/tableam.h"
 #include "executor/executor.h"
+#include "nodes/plannodes.h"
 #include "parser/parser.h"
 #include "postmaster/bgworker.h"
 #include "catalog/pg_proc.h"
@@ -76,6 +78,41 @@ compat_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot,
 #else
 	list_free(ExecInsertIndexTuples(rri, slot, estate, false, false, NULL,
 									NIL));
+#endif
+}
+
+/* Reading a table, deleting a row and making a slot take flags since 19. */
+#if PG_VERSION_NUM >= 190000
+#define compat_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL, 0)
+#define compat_tuple_delete(rel, tid, snapshot, failure) \
+	table_tuple_delete(rel, tid, GetCurrentCommandId(true), 0, snapshot, \
+					   InvalidSnapshot, true, failure)
+#define compat_make_slot(desc, ops) MakeTupleTableSlot(desc, ops, 0)
+#else
+#define compat_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL)
+#define compat_tuple_delete(rel, tid, snapshot, failure) \
+	table_tuple_delete(rel, tid, GetCurrentCommandId(true), snapshot, \
+					   InvalidSnapshot, true, failure, false)
+#define compat_make_slot(desc, ops) MakeTupleTableSlot(desc, ops)
+#endif
+
+/*
+ * Which entries of its range table a statement writes is a set since 19, and
+ * was a list: the next one after this one (0 to begin), or a negative number.
+ */
+static inline int
+compat_next_result(const PlannedStmt *plan, int after)
+{
+#if PG_VERSION_NUM >= 190000
+	return bms_next_member(plan->resultRelationRelids, after);
+#else
+	int			next = -1;
+	ListCell   *cell;
+
+	foreach(cell, plan->resultRelations)
+		if (lfirst_int(cell) > after && (next < 0 || lfirst_int(cell) < next))
+		next = lfirst_int(cell);
+	return next;
 #endif
 }
 

@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "event_row.h"
 #include "flush.h"
 #include "idempotency.h"
@@ -477,7 +478,7 @@ flush_inbox(Flush *flush)
 	/* taken under the log's lock, so it sees what the last flush deleted */
 	inbox->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	slot = table_slot_create(inbox->relation, NULL);
-	scan = table_beginscan(inbox->relation, inbox->snapshot, 0, NULL);
+	scan = compat_beginscan(inbox->relation, inbox->snapshot);
 	do
 	{
 		MemoryContext old;

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/parallel.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
@@ -99,9 +100,9 @@ look_at_plan(const PlannedStmt *plan)
 
 	foreach(cell, plan->relationOids)
 		guard_relation(lfirst_oid(cell), command);
-	foreach(cell, plan->resultRelations)
+	for (int i = compat_next_result(plan, 0); i > 0; i = compat_next_result(plan, i))
 	{
-		Oid			relid = rt_fetch(lfirst_int(cell), plan->rtable)->relid;
+		Oid			relid = rt_fetch(i, plan->rtable)->relid;
 
 		if (plan->commandType != CMD_DELETE)
 			guard_partitions(relid, command);

@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "utils/tuplestore.h"
 
 /*
  * The relfilenode of a relation's file, which is named after it: one for each

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "event_row.h"
 #include "inbox.h"
 #include "llm_token.h"
@@ -112,9 +113,8 @@ waiting_remove(Waiting *waiting, const Inbox *inbox)
 	TM_FailureData failure;
 
 	if (waiting->queued != NULL ||
-		table_tuple_delete(inbox->relation, &waiting->row->t_self,
-						   GetCurrentCommandId(true), inbox->snapshot,
-						   InvalidSnapshot, true, &failure, false) == TM_Ok)
+		compat_tuple_delete(inbox->relation, &waiting->row->t_self, inbox->snapshot,
+							&failure) == TM_Ok)
 		return true;
 
 	/* an older snapshot, which cannot see that it was flushed already */

@@ -99,8 +99,8 @@ writer_slot(Writer *writer)
 	{
 		MemoryContext old = MemoryContextSwitchTo(writer->context);
 
-		slot = MakeTupleTableSlot(RelationGetDescr(writer->rel),
-								  table_slot_callbacks(writer->rel));
+		slot = compat_make_slot(RelationGetDescr(writer->rel),
+								table_slot_callbacks(writer->rel));
 		slot->tts_tableOid = RelationGetRelid(writer->rel);
 		writer->slots[writer->nrows] = slot;
 		MemoryContextSwitchTo(old);
