@@ -20,6 +20,7 @@
 #	copy_tree DIRECTORY			copy the checkout without what was built
 #	start_server DIRECTORY		initdb and start; settings from stdin; sets port
 #	stop_servers DIRECTORY		stop all servers whose data is below it
+#	run_doc PAGE...				run the examples of pages below here; DOC_UPDATE=1: rewrite them
 #	at_exit FUNCTION			call it when the script ends, however it ends
 
 set -euo pipefail
@@ -138,7 +139,7 @@ package_installed()
 packages()
 {
 	say gcc libc6-dev make
-	[ "$1" = demo ] || say libcmocka-dev libipc-run-perl
+	[ "$1" = demo ] || say libcmocka-dev libfaketime libipc-run-perl
 	[ -z "$2" ] ||
 		say "postgresql-$2" "postgresql-server-dev-$2" "postgresql-$2-cron" "postgresql-$2-hll"
 }
@@ -426,4 +427,15 @@ stop_servers()
 		as_user "$bindir/pg_ctl" -s -w -D "$(dirname "$pid_file")" -m immediate stop \
 			</dev/null >/dev/null 2>&1 || true
 	done
+}
+
+# --- the manual -------------------------------------------------------------
+
+run_doc()
+{
+	local library
+
+	library=$(find /usr/lib /usr/lib64 -name libfaketime.so.1 -print -quit 2>/dev/null || true)
+	as_user env FAKETIME_LIB="$library" perl "$PWD/test/doc.pl" ${DOC_UPDATE:+--update} \
+		--jobs "$(nproc)" "$bindir" "$work/doc" "$@"
 }

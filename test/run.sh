@@ -8,7 +8,8 @@
 # of their own.  What the tests wrote is kept in build/results.
 #
 #	T=word		only the tests whose name contains the word
-#	STAGES=...	only these stages (the build is always made)
+#	STAGES=...	only these stages (the build is always made):
+#				static unit regress isolation tap doc
 #	CI=true		warnings are errors
 #	METER_DATA	directory of data sets that some tests read
 #	VECTORS		another file than METER_DATA's charge_vectors.json
@@ -323,6 +324,23 @@ stage_tap()
 		fi
 	done
 	report tap "$ok" "$not_ok" "$start"
+}
+
+# The examples of the manual; pages are chosen by T as tests are.
+stage_doc()
+{
+	local ok not_ok start=$SECONDS status=0 pages=() page log=$results/doc.log
+
+	for page in README.md doc/*.md; do
+		! wanted "$page" || pages+=("$page")
+	done
+	[ ${#pages[@]} -gt 0 ] || return 0
+	run_doc "${pages[@]}" >"$log" || status=$?
+	ok=$(count '^ok [0-9]+' "$log")
+	not_ok=$(count '^not ok [0-9]+' "$log")
+	[ "$status" -eq 0 ] || [ "$not_ok" -gt 0 ] || not_ok=1
+	[ "$not_ok" -eq 0 ] || grep -v '^ok ' "$log" | head -n 400
+	report doc "$ok" "$not_ok" "$start"
 }
 
 # --- the run ----------------------------------------------------------------

@@ -1,0 +1,401 @@
+#!/usr/bin/env perl
+#
+# doc.pl: runs the examples of the manual, and compares what they print.
+#
+#	doc.pl [--update] [--jobs N] BINDIR WORK PAGE...
+#
+# In a page (README.md, doc/*.md) the ```sql blocks are run by psql, in order
+# and in one session, and the ```text block that comes after one is what it
+# prints.  Each page has a new server, with the extension in database "api";
+# all servers believe that they were started on Tuesday, 2026-11-24, at 18:00
+# UTC, by libfaketime (whose path is in the variable FAKETIME_LIB), so dates in
+# outputs stay true.  The background worker flushes and rolls up by hand only.
+#
+# Comments of HTML in a page, each on a line of its own, tell of what differs:
+#
+#	<!-- run: WORD... -->	at the top; of these words
+#		worker		the background worker flushes and rolls up
+#		no-preload	the server does not preload the library
+#		cron		the server has pg_cron, too
+#		bare		there is no extension yet
+#	<!-- set up: SQL -->	may go on for lines; run before what follows
+#	<!-- not run: REASON -->	the next block of SQL is not run
+#	<!-- varies: REASON -->	of the next output only the names of columns count
+#	<!-- not output: REASON -->	the next text is not printed by the SQL above
+#
+# Blanks at the ends of lines and empty lines in a row do not count, nor does
+# the empty result of a function that returns nothing, the seconds of times that
+# are now, and the random part of identifiers.  An error or a warning
+# that a page does not show is a fault.  What is printed where no text
+# follows is otherwise nobody's business.
+#
+# --update writes what was printed into the pages.
+#
+# Prints "ok N - PAGE" or "not ok N - PAGE" with what differs.
+use strict;
+use warnings;
+
+use File::Path qw(make_path remove_tree);
+use Getopt::Long qw(GetOptions);
+use POSIX qw(WNOHANG);
+
+my ($update, $jobs) = (0, 2);
+GetOptions('update' => \$update, 'jobs=i' => \$jobs) && @ARGV >= 3
+  or die "usage: doc.pl [--update] [--jobs N] BINDIR WORK PAGE...\n";
+my ($bindir, $work, @pages) = @ARGV;
+
+my $began = '2026-11-24 18:00:00';
+my $library = $ENV{FAKETIME_LIB} // '';
+-r $library or die "doc.pl: FAKETIME_LIB names no library\n";
+
+# What may be between blocks, by the words that begin the comments.
+my $remark = qr/run|set up|not run|varies|not output/;
+
+# --- pages --------------------------------------------------------------------
+
+# A page as a list of pieces: {kind => 'prose' | 'sql' | 'text' | 'remark', ...},
+# whose texts one after the other are the page.
+sub pieces
+{
+	my ($page) = @_;
+	my @pieces;
+	while ($page =~ /\G(?:
+		(?<block>^```(?<kind>[a-z]*)\n(?<body>.*?)^```\n)
+		| (?<remark><!--\ (?<what>$remark)(?::\ (?<about>.*?))?\ -->\n)
+		| (?<prose>.*?(?:\n|\z)))/gcxms)
+	{
+		my %found = %+;
+		if (defined $found{block} && $found{kind} =~ /^(?:sql|text)$/)
+		{
+			push @pieces, { kind => $found{kind}, body => $found{body}, text => $found{block} };
+		}
+		elsif (defined $found{remark})
+		{
+			push @pieces,
+			  { kind => 'remark', what => $found{what}, about => $found{about} // '',
+				text => $found{remark} };
+		}
+		else
+		{
+			push @pieces, { kind => 'prose', text => $found{block} // $found{prose} };
+		}
+		last if pos($page) >= length($page);
+	}
+	return @pieces;
+}
+
+# Gives each block of SQL the output that is shown for it, and the remarks that
+# are about them.  Returns the words of "run" and these blocks.
+sub examples
+{
+	my @pieces = @_;
+	my (%run, @examples, %remarks);
+	for my $piece (@pieces)
+	{
+		if ($piece->{kind} eq 'remark')
+		{
+			if ($piece->{what} eq 'run')
+			{
+				$run{$_} = 1 for split ' ', $piece->{about};
+			}
+			elsif ($piece->{what} eq 'set up')
+			{
+				push @examples, { sql => "$piece->{about}\n", hidden => 1 };
+			}
+			else
+			{
+				$remarks{ $piece->{what} } = 1;
+			}
+		}
+		elsif ($piece->{kind} eq 'sql')
+		{
+			push @examples, { sql => $piece->{body} } if !delete $remarks{'not run'};
+			push @examples, { left_out => 1 } if @examples == 0 || !defined $examples[-1]{sql};
+		}
+		elsif ($piece->{kind} eq 'text')
+		{
+			my ($varies, $other) = delete @remarks{ 'varies', 'not output' };
+			my $example = $examples[-1];
+			next if $other || !$example || $example->{hidden} || $example->{left_out}
+			  || $example->{shown};
+			$example->{shown} = $piece;
+			$example->{varies} = $varies;
+		}
+	}
+	return (\%run, grep { !$_->{left_out} } @examples);
+}
+
+# What counts of an output.
+sub essence
+{
+	my ($text) = @_;
+	$text =~ s/[ \t]+$//mg;
+	# of functions that return nothing
+	$text =~ s/^ +(?:meter_|pg_sleep|set_config)\w*\n-+\n\n\(1 row\)\n//mg;
+	$text =~ s/\n{3,}/\n\n/g;
+	$text =~ s/\A\n+//;
+	$text =~ s/\n*\z/\n/;
+	return $text eq "\n" ? '' : $text;
+}
+
+# The same without what is another in each run: the seconds of the present, and
+# of what is told to the microsecond, and random numbers.
+sub steady
+{
+	my ($text) = @_;
+	my $changed = $text =~ s/\b(\d\d:\d\d:)\d\d\.\d+/${1}SS/g;
+	$changed += $text =~ s/\b(18:0[01]:)\d\d\b/${1}SS/g;
+	$changed += $text =~ s/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/UUID/g;
+	# and the widths of columns with them
+	$text =~ s/ +/ /g, $text =~ s/-+/-/g, $text =~ s/ ?\| ?/|/g if $changed;
+	return $text;
+}
+
+# The lines that name columns, which are those before a line of dashes.
+sub headings
+{
+	my ($text) = @_;
+	my @headings;
+	while ($text =~ /^(.*)\n-[-+]*$/mg)
+	{
+		push @headings, join '|', map { s/^ +| +$//gr } split /\|/, $1;
+	}
+	return join "\n", @headings;
+}
+
+# --- servers ------------------------------------------------------------------
+
+sub run_quietly
+{
+	my ($log, @command) = @_;
+	my $pid = fork() // die "fork: $!\n";
+	if ($pid == 0)
+	{
+		open STDIN, '<', '/dev/null';
+		open STDOUT, '>>', $log;
+		open STDERR, '>&', \*STDOUT;
+		exec @command or exit 127;
+	}
+	waitpid $pid, 0;
+	return $? == 0;
+}
+
+# The data directory that those of all pages are copies of.
+sub make_template
+{
+	my $log = "$work/template.log";
+	run_quietly($log, "$bindir/initdb", '-D', "$work/template", '-U', 'postgres', '-A', 'trust',
+		'-E', 'UTF8', '--no-locale', '--no-sync')
+	  or die "doc.pl: initdb failed, see $log\n";
+	open my $conf, '>>', "$work/template/postgresql.conf" or die "postgresql.conf: $!\n";
+	print $conf <<'END';
+listen_addresses = ''
+port = 5432
+fsync = off
+max_worker_processes = 20
+timezone = 'UTC'
+log_timezone = 'UTC'
+datestyle = 'iso, ymd'
+lc_messages = 'C'
+END
+	close $conf;
+	return;
+}
+
+sub settings
+{
+	my ($run, $place) = @_;
+	my @libraries = (($run->{'no-preload'} ? () : 'meter'), ($run->{cron} ? 'pg_cron' : ()));
+	my $settings = "unix_socket_directories = '$place'\n";
+	$settings .= "shared_preload_libraries = '" . join(', ', @libraries) . "'\n";
+	$settings .= "cron.database_name = 'api'\ncron.use_background_workers = on\n" if $run->{cron};
+	$settings .= "meter.flush_interval = 0\nmeter.rollup_interval = 0\n"
+	  if !$run->{worker} && !$run->{'no-preload'};
+	return $settings;
+}
+
+sub start_server
+{
+	my ($run, $place) = @_;
+	my $log = "$place/log";
+	run_quietly($log, 'cp', '-a', "$work/template", "$place/data") or die "cp failed\n";
+	open my $conf, '>>', "$place/data/postgresql.conf" or die "postgresql.conf: $!\n";
+	print $conf settings($run, $place);
+	close $conf;
+	local %ENV = (
+		%ENV,
+		TZ => 'UTC',
+		LD_PRELOAD => $library,
+		FAKETIME => "\@$began",
+		DONT_FAKE_MONOTONIC => 1,
+		FAKETIME_DONT_FAKE_MONOTONIC => 1,
+		NO_FAKE_STAT => 1);
+	run_quietly($log, "$bindir/pg_ctl", '-s', '-w', '-D', "$place/data", '-l', $log, 'start')
+	  or die "the server did not start, see $log\n";
+	my @psql = ("$bindir/psql", '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-h', $place, '-U', 'postgres');
+	run_quietly($log, @psql, '-d', 'postgres', '-c', 'CREATE DATABASE api') or die "CREATE DATABASE failed\n";
+	return if $run->{bare};
+	run_quietly($log, @psql, '-d', 'api',
+		($run->{cron} ? ('-c', 'CREATE EXTENSION pg_cron') : ()),
+		'-c', 'CREATE EXTENSION meter CASCADE')
+	  or die "CREATE EXTENSION failed, see $log\n";
+	return;
+}
+
+sub stop_server
+{
+	my ($place) = @_;
+	run_quietly("$place/log", "$bindir/pg_ctl", '-s', '-w', '-D', "$place/data", '-m', 'immediate', 'stop')
+	  if -e "$place/data/postmaster.pid";
+	remove_tree("$place/data");
+	return;
+}
+
+# --- a page -------------------------------------------------------------------
+
+# Runs the blocks of SQL in one session, and puts into each what it printed.
+sub run_examples
+{
+	my ($place, @examples) = @_;
+	open my $in, '>', "$place/in" or die "in: $!\n";
+	for my $n (0 .. $#examples)
+	{
+		print $in "\\echo \@\@\@ $n\n$examples[$n]{sql}\n";
+	}
+	print $in "\\echo \@\@\@ end\n";
+	close $in;
+	my $pid = fork() // die "fork: $!\n";
+	if ($pid == 0)
+	{
+		open STDIN, '<', "$place/in";
+		open STDOUT, '>', "$place/out";
+		open STDERR, '>&', \*STDOUT;
+		$ENV{PGTZ} = 'UTC';
+		exec "$bindir/psql", '-X', '-q', '-h', $place, '-U', 'postgres', '-d', 'api' or exit 127;
+	}
+	waitpid $pid, 0;
+	open my $out, '<', "$place/out" or die "out: $!\n";
+	my $printed = do { local $/; <$out> };
+	close $out;
+	my (undef, @parts) = split /^\@\@\@ (\d+|end)\n/m, $printed;
+	while (my ($n, $text) = splice @parts, 0, 2)
+	{
+		$examples[$n]{printed} = $text if $n ne 'end';
+	}
+	return;
+}
+
+# What is wrong with an example, or ''.
+sub fault
+{
+	my ($example) = @_;
+	return "psql has ended before this block\n" if !defined $example->{printed};
+	my $printed = essence($example->{printed});
+	if ($example->{hidden} || !$example->{shown})
+	{
+		return $printed =~ /^(?:ERROR|WARNING|FATAL|PANIC|invalid command)\b/m ? "an error that the page does not show:\n$printed" : '';
+	}
+	my $shown = essence($example->{shown}{body});
+	return headings($printed) eq headings($shown) ? '' : "other columns than shown:\n$printed"
+	  if $example->{varies};
+	return '' if steady($printed) eq steady($shown);
+	return difference($shown, $printed);
+}
+
+sub difference
+{
+	my ($shown, $printed) = @_;
+	my @files = map { "$work/difference.$$.$_" } 'shown', 'printed';
+	for my $n (0, 1)
+	{
+		open my $file, '>', $files[$n] or die "$files[$n]: $!\n";
+		print $file ($n ? $printed : $shown);
+		close $file;
+	}
+	my $difference = qx{diff -u --label shown --label printed '$files[0]' '$files[1]'};
+	unlink @files;
+	return $difference;
+}
+
+sub run_page
+{
+	my ($file) = @_;
+	open my $page, '<', $file or die "$file: $!\n";
+	my @pieces = pieces(do { local $/; <$page> });
+	close $page;
+	my ($run, @examples) = examples(@pieces);
+	return '' if !@examples;
+	my $place = "$work/p$$";
+	make_path($place);
+	my $faults = '';
+	if (!eval { start_server($run, $place); run_examples($place, @examples); 1 })
+	{
+		$faults = $@;
+	}
+	stop_server($place);
+	return $faults if $faults ne '';
+	my ($n_faults, $written) = (0, 0);
+	for my $n (0 .. $#examples)
+	{
+		my $fault = fault($examples[$n]);
+		next if $fault eq '';
+		$n_faults++;
+		$faults .= "example " . ($n + 1) . ":\n$examples[$n]{sql}$fault\n";
+		next if !$update || !$examples[$n]{shown} || !defined $examples[$n]{printed};
+		$examples[$n]{shown}{text} = "```text\n" . essence($examples[$n]{printed}) . "```\n";
+		$written++;
+	}
+	if ($written)
+	{
+		open $page, '>', $file or die "$file: $!\n";
+		print $page map { $_->{text} } @pieces;
+		close $page;
+		return "written:\n$faults" if $written == $n_faults;
+	}
+	return $faults;
+}
+
+# --- all pages ----------------------------------------------------------------
+
+make_path($work);
+make_template();
+my (%running, %faults);
+my @waiting = @pages;
+while (@waiting || %running)
+{
+	if (@waiting && keys %running < $jobs)
+	{
+		my $file = shift @waiting;
+		my $pid = fork() // die "fork: $!\n";
+		if ($pid == 0)
+		{
+			my $faults = eval { run_page($file) } // "cannot run it: $@";
+			open my $result, '>', "$work/result.$$" or exit 2;
+			print $result $faults;
+			close $result;
+			exit 0;
+		}
+		$running{$pid} = $file;
+		next;
+	}
+	my $pid = waitpid -1, 0;
+	my $file = delete $running{$pid} // next;
+	if (open my $result, '<', "$work/result.$pid")
+	{
+		local $/;
+		$faults{$file} = <$result> // '';
+		close $result;
+	}
+	else
+	{
+		$faults{$file} = "the run has ended without a result\n";
+	}
+}
+my $n = 0;
+for my $file (@pages)
+{
+	my $faults = $faults{$file};
+	print $faults eq '' || $faults =~ /^written/ ? 'ok ' : 'not ok ', ++$n, " - $file\n";
+	print "$faults" =~ s/^/# /mgr if $faults ne '';
+}
+exit((grep { $_ ne '' && $_ !~ /^written/ } values %faults) ? 1 : 0);
