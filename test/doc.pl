@@ -23,11 +23,12 @@
 #	<!-- varies: REASON -->	of the next output only the names of columns count
 #	<!-- not output: REASON -->	the next text is not printed by the SQL above
 #
-# Blanks at the ends of lines and empty lines in a row do not count, nor does
-# the empty result of a function that returns nothing, the seconds of times that
-# are now, and the random part of identifiers.  An error or a warning
-# that a page does not show is a fault.  What is printed where no text
-# follows is otherwise nobody's business.
+# What does not count: blanks at the ends of lines, empty lines in a row, the
+# empty result of a function that returns nothing, the seconds of times that are
+# now, the random part of identifiers; and notices, and what functions say that
+# they did, where the page leaves them out.  An error or a warning that a page
+# does not show is a fault.  What is printed where no text follows is otherwise
+# nobody's business.
 #
 # --update writes what was printed into the pages.
 #
@@ -136,6 +137,21 @@ sub essence
 	$text =~ s/\A\n+//;
 	$text =~ s/\n*\z/\n/;
 	return $text eq "\n" ? '' : $text;
+}
+
+# A page may leave out notices, and what the functions that only do something
+# return: results whose columns are all named like one of them, or "appended"
+# (meter_flush's) or "tracked".
+sub only_shown
+{
+	my ($printed, $shown) = @_;
+	$printed =~ s{^(( .*)\n-[-+]*\n(?:.*\n)*?\(\d+\ rows?\)\n\n?)}{
+		my ($result, $heading) = ($1, $2);
+		(index($shown, $heading) < 0
+			&& !grep { !/^\s*(?:meter_\w+|appended|tracked)\s*$/ } split /\|/, $heading) ? '' : $result
+	}xmge;
+	$printed =~ s{^(NOTICE:.*\n)((?:(?:DETAIL|HINT):.*\n)*)}{index($shown, $1) < 0 ? '' : "$1$2"}mge;
+	return essence($printed);
 }
 
 # The same without what is another in each run: the seconds of the present, and
@@ -296,6 +312,7 @@ sub fault
 		return $printed =~ /^(?:ERROR|WARNING|FATAL|PANIC|invalid command)\b/m ? "an error that the page does not show:\n$printed" : '';
 	}
 	my $shown = essence($example->{shown}{body});
+	$printed = $example->{essence} = only_shown($printed, $shown);
 	return headings($printed) eq headings($shown) ? '' : "other columns than shown:\n$printed"
 	  if $example->{varies};
 	return '' if steady($printed) eq steady($shown);
@@ -342,7 +359,7 @@ sub run_page
 		$n_faults++;
 		$faults .= "example " . ($n + 1) . ":\n$examples[$n]{sql}$fault\n";
 		next if !$update || !$examples[$n]{shown} || !defined $examples[$n]{printed};
-		$examples[$n]{shown}{text} = "```text\n" . essence($examples[$n]{printed}) . "```\n";
+		$examples[$n]{shown}{text} = "```text\n" . $examples[$n]{essence} . "```\n";
 		$written++;
 	}
 	if ($written)
