@@ -16,8 +16,9 @@
 #	<!-- run: WORD... -->	at the top; of these words
 #		worker		the background worker flushes and rolls up
 #		no-preload	the server does not preload the library
-#		cron		the server has pg_cron, too
+#		cron		the server preloads pg_cron, too
 #		bare		there is no extension yet
+#		name=value	a parameter of the server
 #	<!-- set up: SQL -->	may go on for lines; run before what follows
 #	<!-- not run: REASON -->	the next block of SQL is not run
 #	<!-- varies: REASON -->	of the next output only the names of columns count
@@ -62,7 +63,7 @@ sub pieces
 	my @pieces;
 	while ($page =~ /\G(?:
 		(?<block>^```(?<kind>[a-z]*)\n(?<body>.*?)^```\n)
-		| (?<remark><!--\ (?<what>$remark)(?::\ (?<about>.*?))?\ -->\n)
+		| (?<remark><!--\ (?<what>$remark)(?::\ (?<about>.*?))?\s-->\n)
 		| (?<prose>.*?(?:\n|\z)))/gcxms)
 	{
 		my %found = %+;
@@ -148,7 +149,7 @@ sub only_shown
 	$printed =~ s{^(( .*)\n-[-+]*\n(?:.*\n)*?\(\d+\ rows?\)\n\n?)}{
 		my ($result, $heading) = ($1, $2);
 		(index($shown, $heading) < 0
-			&& !grep { !/^\s*(?:meter_\w+|appended|tracked)\s*$/ } split /\|/, $heading) ? '' : $result
+			&& !grep { !/^\s*(?:meter_\w+|pg_sleep|appended|tracked)\s*$/ } split /\|/, $heading) ? '' : $result
 	}xmge;
 	$printed =~ s{^(NOTICE:.*\n)((?:(?:DETAIL|HINT):.*\n)*)}{index($shown, $1) < 0 ? '' : "$1$2"}mge;
 	return essence($printed);
@@ -159,8 +160,11 @@ sub only_shown
 sub steady
 {
 	my ($text) = @_;
-	my $changed = $text =~ s/\b(\d\d:\d\d:)\d\d\.\d+/${1}SS/g;
-	$changed += $text =~ s/\b(18:0[01]:)\d\d\b/${1}SS/g;
+	my $changed = $text =~ s/(?<!\d)(\d\d:\d\d:)\d\d\.\d+/${1}SS/g;
+	$changed += $text =~ s/(?<!\d)(18:0[01]:)\d\d(?!\d)/${1}SS/g;
+	# until midnight, and in seconds since 1970
+	$changed += $text =~ s/\b05:5[89]:\d\d(?:\.\d+)?|\b21[456]\d\d\b/MIDNIGHT/g;
+	$changed += $text =~ s/\b17955432\d\d|\b1795543[34]\d\d\b/EPOCH/g;
 	$changed += $text =~ s/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/UUID/g;
 	# and the widths of columns with them
 	$text =~ s/ +/ /g, $text =~ s/-+/-/g, $text =~ s/ ?\| ?/|/g if $changed;
@@ -227,6 +231,7 @@ sub settings
 	$settings .= "cron.database_name = 'api'\ncron.use_background_workers = on\n" if $run->{cron};
 	$settings .= "meter.flush_interval = 0\nmeter.rollup_interval = 0\n"
 	  if !$run->{worker} && !$run->{'no-preload'};
+	$settings .= "$_\n" for grep { /=/ } keys %$run;
 	return $settings;
 }
 
@@ -252,7 +257,6 @@ sub start_server
 	run_quietly($log, @psql, '-d', 'postgres', '-c', 'CREATE DATABASE api') or die "CREATE DATABASE failed\n";
 	return if $run->{bare};
 	run_quietly($log, @psql, '-d', 'api',
-		($run->{cron} ? ('-c', 'CREATE EXTENSION pg_cron') : ()),
 		'-c', 'CREATE EXTENSION meter CASCADE')
 	  or die "CREATE EXTENSION failed, see $log\n";
 	return;
