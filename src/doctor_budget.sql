@@ -17,10 +17,15 @@ AS $$
 				|| format('UPDATE meter.budget SET basis = ''charge'' WHERE budget_id = %L;', s.budget_id)
 			ELSE E'-- or pass cost to meter_track()\n' || format('DELETE FROM meter.budget WHERE budget_id = %L;', s.budget_id) END
 	FROM silent AS s
-	WHERE EXISTS (
-		SELECT FROM meter.usage_hourly AS u
-		WHERE u.hour >= date_trunc('hour', now()) - interval '31 days'
-			AND (u.tenant = s.tenant OR s.tenant IS NULL) AND (u.service = s.service OR s.service IS NULL))
+	-- of a tenant by an index, of a service alone by reading on until there is some
+	WHERE CASE WHEN s.tenant IS NOT NULL
+		THEN EXISTS (
+			SELECT FROM meter.usage_hourly AS u
+			WHERE u.tenant = s.tenant AND u.hour >= date_trunc('hour', now()) - interval '31 days'
+				AND (s.service IS NULL OR u.service = s.service))
+		ELSE EXISTS (
+			SELECT FROM meter.usage_hourly AS u
+			WHERE u.service = s.service AND u.hour >= date_trunc('hour', now()) - interval '31 days') END
 	UNION ALL
 	SELECT 'budget_error', NULL, format('budget %s', concat_ws(' on ', b.tenant, b.service)),
 		format('Its charges could not be reckoned: %s', p.error),

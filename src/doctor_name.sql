@@ -45,7 +45,7 @@ AS $$
 	), used AS MATERIALIZED (
 		-- one look at all usage of a month, if there is any name to look for
 		SELECT DISTINCT u.metric, u.service FROM meter.usage_hourly AS u
-		WHERE u.hour >= date_trunc('hour', now()) - interval '31 days'
+		WHERE u.hour >= (SELECT date_trunc('hour', now()) - interval '31 days')
 	), since AS MATERIALIZED (
 		SELECT COALESCE(min(u.since) < now() - interval '1 day', false) AS long FROM meter.in_use AS u
 	)

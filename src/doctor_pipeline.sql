@@ -156,13 +156,14 @@ AS $$
 		FROM (
 			SELECT h.tenant, sum(h.folded) AS folded
 			FROM (
-				SELECT u.tenant, sum(u.folded) AS folded
+				SELECT u.tenant, u.hour, sum(u.folded) AS folded
 				FROM meter.usage_hourly AS u
-				WHERE u.hour > now() - interval '1 day'
+				WHERE u.hour > (SELECT now() - interval '1 day') AND u.folded > 0
 				GROUP BY u.tenant, u.hour
-				-- as many as there may be now, too
-				HAVING sum(u.folded) > 0 AND count(*) >= meter.doctor_setting('meter.max_groups_per_hour')
 			) AS h
+			-- as many as there may be now, too
+			WHERE (SELECT count(*) FROM meter.usage_hourly AS u WHERE u.tenant = h.tenant AND u.hour = h.hour)
+				>= meter.doctor_setting('meter.max_groups_per_hour')
 			GROUP BY h.tenant
 		) AS f
 	) AS g

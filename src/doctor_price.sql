@@ -120,7 +120,7 @@ AS $$
 		SELECT u.dims ->> 'provider' AS provider, u.dims ->> 'model' AS model, sum(u.events)::bigint AS calls
 		FROM meter.usage_hourly AS u
 		WHERE u.metric = 'llm_requests' AND u.dims @> '{"unpriced": true}'
-			AND u.hour >= date_trunc('hour', now()) - interval '31 days'
+			AND u.hour >= (SELECT date_trunc('hour', now()) - interval '31 days')
 			AND EXISTS (SELECT FROM meter.metric AS m WHERE m.metric = 'llm_requests')
 		GROUP BY u.dims ->> 'provider', u.dims ->> 'model'
 	) AS m

@@ -196,4 +196,11 @@ SKIP:
 
 is(join(' ', sort keys %needed), '', 'each check was provoked');
 
+# --- the manual has all of them ------------------------------------------------------------
+
+my $page = slurp_file("$FindBin::RealBin/../../doc/doctor.md");
+is( join("\n", $page =~ /^(\| `[a-z_]+` \| (?:critical|warning|info) \| .*)$/mg),
+	ask(q{SELECT format('| `%s` | %s | %s |', "check", severity, explanation) FROM meter.doctor_check ORDER BY place}),
+	'doc/doctor.md lists the checks as they are');
+
 done_testing();
