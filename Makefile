@@ -92,6 +92,7 @@ OBJS = \
 	src/recent.o \
 	src/queue.o \
 	src/quota.o \
+	src/quota_status.o \
 	src/reference.o \
 	src/refuse.o \
 	src/reject.o \
@@ -151,6 +152,7 @@ SQL_PARTS = \
 	src/decision.sql \
 	src/limit.sql \
 	src/quota.sql \
+	src/quota_status.sql \
 	src/preset.sql \
 	src/charge.sql \
 	src/model_price.sql \
@@ -199,6 +201,8 @@ SQL_PARTS = \
 	src/incident.sql \
 	src/notification.sql \
 	src/alert_evaluate.sql \
+	src/time_series.sql \
+	src/statistics.sql \
 	src/compare.sql \
 	src/api_version.sql \
 	src/recommendation.sql \
@@ -225,7 +229,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	price credit coupon reference billing aggregation rating delta close outbox \
 	cost export budget forecast projection context provision violation \
 	alert_rule alert silence incident notification signal \
-	storage capacity health tenant_health compare api_version recommendation \
+	storage capacity health tenant_health time_series statistics compare api_version recommendation \
 	row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))

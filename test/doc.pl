@@ -165,6 +165,7 @@ sub steady
 	# until midnight, and in seconds since 1970
 	$changed += $text =~ s/\b05:5[89]:\d\d(?:\.\d+)?|\b21[456]\d\d\b/MIDNIGHT/g;
 	$changed += $text =~ s/\b17955432\d\d|\b1795543[34]\d\d\b/EPOCH/g;
+	$text =~ s/ line \d+ at / line N at /g;
 	$changed += $text =~ s/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/UUID/g;
 	# and the widths of columns with them
 	$text =~ s/ +/ /g, $text =~ s/-+/-/g, $text =~ s/ ?\| ?/|/g if $changed;
