@@ -99,7 +99,9 @@ SELECT dims ->> 'provider' AS provider, dims ->> 'model' AS model, sum(events) F
 	sum(quantity) FILTER (WHERE dims ->> 'token_type' = 'output') AS output_tokens, sum(cost) AS cost
 FROM meter.usage_monthly WHERE metric IN ('llm_requests', 'llm_tokens') AND month = '2026-09-01' GROUP BY 1, 2 ORDER BY cost DESC;
 
--- Of the last hour, as sum(rate(...[1h])) by (provider, model) would have it
+-- Of one hour, in all and by endpoint, and the tokens a second of each model
+SELECT COALESCE(endpoint, 'all') AS endpoint, sum(cost) AS cost
+FROM meter.usage_hourly WHERE metric = 'llm_requests' AND hour = '2026-09-30 23:00' GROUP BY ROLLUP (endpoint) ORDER BY cost DESC;
 SELECT dims ->> 'provider' AS provider, dims ->> 'model' AS model, round(sum(quantity) / 3600, 2) AS tokens_per_second
 FROM meter.usage_hourly WHERE metric = 'llm_tokens' AND hour = '2026-09-30 23:00' GROUP BY 1, 2 ORDER BY 3 DESC;
 
@@ -109,6 +111,8 @@ WHERE metric = 'llm_requests' AND month = '2026-09-01' GROUP BY 1 ORDER BY 1;
 
 -- By day, week and month: a day of September is 1.32, one of October 1.008, and the
 -- ninth has 8 * 9 * 0.027 = 1.944 on top of that
+SELECT day, sum(cost) AS cost FROM meter.usage_daily
+WHERE metric = 'llm_requests' AND day BETWEEN '2026-10-08' AND '2026-10-10' GROUP BY day ORDER BY day;
 SELECT unit, date_trunc(unit, day)::date AS from_day, sum(cost) AS cost
 FROM meter.usage_daily CROSS JOIN unnest(ARRAY['week', 'month']) AS unit
 WHERE metric = 'llm_requests' AND day >= '2026-09-01' GROUP BY 1, 2 ORDER BY 1, 2;

@@ -39,8 +39,10 @@ prints('0.000045', 'a call of 100 and 50 tokens costs that');
 prints("/v1/chat|1440|23.760|0.016500\n/v1/summaries|720|15.120|0.021000\n/v1/embeddings|720|0.720|0.001000", 'costs by endpoint');
 prints("anthropic|claude|720|2880000|720000|19.440\nopenai|gpt-4|720|360000|72000|15.120
 	openai|gpt-4o-mini|720|14400000|3600000|4.320\nopenai|text-embedding-3-small|720|36000000||0.720", 'costs and tokens by model');
+prints("all|0.055\n/v1/chat|0.033\n/v1/summaries|0.021\n/v1/embeddings|0.001", 'costs of an hour');
 prints("openai|text-embedding-3-small|13.89\nopenai|gpt-4o-mini|6.94\nanthropic|claude|1.39\nopenai|gpt-4|0.17", 'tokens a second');
 prints("search|15.840\nsupport|23.760", 'costs by team');
+prints("2026-10-08|1.008\n2026-10-09|2.952\n2026-10-10|1.008", 'costs by day');
 prints("month|2026-09-01|39.600\nmonth|2026-10-01|16.056\nweek|2026-08-31|7.920\nweek|2026-09-07|9.240\nweek|2026-09-14|9.240
 	week|2026-09-21|9.240\nweek|2026-09-28|7.992\nweek|2026-10-05|9.000\nweek|2026-10-12|3.024", 'costs by week and month');
 prints("2026-10-09|2.952|1.008|2.93\nsupport|/v1/chat|claude|2.592", 'the spike, and what it was');
