@@ -302,7 +302,8 @@ sub plain
 sub rounded
 {
 	my ($rows, $digits, @columns) = @_;
-	return [ map { my $row = $_; join '|', map { defined $row->{$_} ? $row->{$_} =~ /^-?[\d.]+(?:e-?\d+)?$/ ? sprintf("%.${digits}f", $row->{$_}) : $row->{$_} : '' } @columns } @$rows ];
+	my $text = sub { my ($v) = @_; !defined $v ? '' : $v =~ /^-?[\d.]+(?:e-?\d+)?$/ ? sprintf("%.${digits}f", $v) : $v };
+	return [ map { my $row = $_; join '|', map { $text->($row->{$_}) } @columns } @$rows ];
 }
 
 for my $variables ({}, { tenant => 'acme' }, { tenant => [ 'globex', 'hooli' ], service => 'api' }, { tenant => $odd })
