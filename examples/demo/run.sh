@@ -4,9 +4,9 @@
 #
 # From a bare machine to reports in one command: installs what is missing,
 # builds and installs meter, starts a PostgreSQL of its own (socket only, no
-# TCP port, no other PostgreSQL is touched), fills it with three days of
-# traffic, prints what an operator would look at, and lets limits meet a burst
-# of calls.  The server stays up to be looked at; running the demo again starts
+# TCP port, no other PostgreSQL is touched), fills it with thirty days of
+# traffic, prints what an operator would look at, lets limits meet a burst of
+# calls, sets budgets, and writes the dashboard beside the server.  The server stays up to be looked at; running the demo again starts
 # afresh.
 #
 #	CSV=file	replay real requests instead, see replay.sql
@@ -147,6 +147,13 @@ call()
 	psql_demo -d demo -A -t -c "$1" >"$install_log"
 }
 
+# The page is whoever's who ran the demo: only run_user can enter the directory.
+write_dashboard()
+{
+	page=$dir/dashboard.html
+	psql_demo -d demo -A -t -c 'SELECT meter_dashboard()' | as_user tee "$page" >/dev/null
+}
+
 if [ "${1:-}" = stop ]; then
 	choose_user
 	remove_demo
@@ -168,13 +175,16 @@ step "starting a server in $dir" make_server
 if [ -n "${CSV:-}" ]; then
 	step "replaying $(($(wc -l <"$CSV") - 1)) requests of $CSV" replay_csv
 else
-	step "making three days of traffic" make_traffic
+	step "making thirty days of traffic" make_traffic
 fi
 # the background worker has begun already; these return when all is done
 step "SELECT meter_flush()    queue and inbox to log" call 'SELECT meter_flush()'
 step "SELECT meter_rollup()   log to hourly usage" call 'SELECT meter_rollup()'
 psql_demo -d demo -f - <"$here/report.sql"
 psql_demo -d demo -f - <"$here/limit.sql"
+psql_demo -d demo -f - <"$here/watch.sql"
+say ""
+step "SELECT meter_dashboard()" write_dashboard
 
 psql=psql
 command -v psql >/dev/null || psql=$bindir/psql
