@@ -38,6 +38,8 @@ SELECT meter.chart_line('{0,10,20,30}', '{0,5,NULL,10}', 10);
 SELECT meter.chart_band('{0,10,20,30}', '{0,0,NULL,0}', '{0,5,7,10}', 10);
 SELECT meter.chart_bars('{0,500}', 400, '{0,2}', '{4,2}', 8);
 SELECT meter.chart_line('{}', '{}', 1) = '' AS line, meter.chart_band('{0}', '{NULL}', '{NULL}', 1) = '' AS band;
+-- from 10 ms on; below it is on the axis, and what is not known stays so
+SELECT meter.chart_value(v, 1) FROM unnest('{1000,10,5,0,NULL}'::numeric[]) AS v;
 -- 75 and 90 % of 100, and of 125 %, which is as long as the bar then
 SELECT meter.chart_level(80, 95.5, 'x');
 SELECT meter.chart_level(125, NULL, 'x');
@@ -128,6 +130,16 @@ SELECT unnest(xpath('//head/title/text() | //h1/text() | //h2/text()', page)) AS
 SELECT id, value FROM page, XMLTABLE('//data[@id]' PASSING page COLUMNS id text PATH '@id', value text PATH '@value') WHERE n = 2;
 SELECT page::text ~ 'acme|script' AS of_others FROM page WHERE n = 2;
 SELECT (xpath('//data[@id="requests"]/@value', xmlparse(document meter_dashboard('2020-05-04', '2020-05-05', 'nobody'))))[1] AS of_nobody;
+
+-- Prices that cannot be applied, for want of an exchange rate, keep nothing else from being seen.
+INSERT INTO meter.tenant (tenant, currency, started_on) VALUES ('euro', 'EUR', '2020-01-01');
+INSERT INTO meter.price (price, tenant, metric, model, params, currency) VALUES ('calls', 'euro', 'api_requests', 'per_unit', '{"unit_amount": 1}', 'USD');
+SELECT meter_track('euro', cost => 0.5, at => now());
+SELECT meter_flush() IS NOT NULL, meter_rollup() > 0;
+\set VERBOSITY sqlstate
+SELECT count(*) FROM meter_project('euro');
+\set VERBOSITY default
+SELECT value FROM XMLTABLE('//data[@id="cost"]' PASSING xmlparse(document meter_dashboard(tenant => 'euro')) COLUMNS value numeric PATH '@value');
 
 -- Who may see it.
 CREATE ROLE regress_app;

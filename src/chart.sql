@@ -68,6 +68,12 @@ RETURN trim_scale(round(100 - 100 * least(value, top) / top, 2));
 COMMENT ON FUNCTION meter.chart_y(numeric, numeric) IS
 'How far down a value is, given the top of the axis';
 
+CREATE FUNCTION meter.chart_value(value numeric, decade integer) RETURNS numeric
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN decade IS NULL OR value <= 0 THEN value WHEN value > 0 THEN greatest(0, round(log(value), 4) - decade) END;
+COMMENT ON FUNCTION meter.chart_value(numeric, integer) IS
+'Where a value is on an axis that is logarithmic from a power of ten on, or with null is not; null stays null';
+
 CREATE FUNCTION meter.chart_line(x numeric[], y numeric[], top numeric) RETURNS text
 LANGUAGE SQL IMMUTABLE PARALLEL SAFE
 RETURN COALESCE((

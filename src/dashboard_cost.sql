@@ -8,7 +8,19 @@ SET jit = off
 AS $$
 BEGIN
 	IF has_function_privilege('@extschema@.meter_project(text, text, timestamptz, text, timestamptz)', 'EXECUTE') THEN
-		RETURN ARRAY(SELECT p FROM @extschema@.meter_project(of_tenant) AS p ORDER BY p.basis);
+		BEGIN
+			RETURN ARRAY(SELECT p FROM @extschema@.meter_project(of_tenant) AS p ORDER BY p.basis);
+		EXCEPTION WHEN data_exception OR object_not_in_prerequisite_state THEN
+			-- prices that cannot be applied shall not keep all else from being seen
+			RETURN ARRAY(
+				SELECT meter.projection_of_cost(b.period_from, b.period_to, c.current, c.answer)
+				FROM meter.tenant AS t
+				CROSS JOIN LATERAL (SELECT meter.known_time_zone(t.time_zone) AS time_zone OFFSET 0) AS z
+				CROSS JOIN LATERAL meter.budget_bounds('month', z.time_zone, t.billing_anchor, now()) AS b
+				CROSS JOIN LATERAL meter.projection_cost(ARRAY[
+					ROW(1, t.tenant, NULL, z.time_zone, b.period_from, b.period_to)::meter.projection_subject], now(), 'auto') AS c
+				WHERE t.tenant = of_tenant);
+		END;
 	END IF;
 	-- a tenant's role sees what was spent, and not in which currency costs are
 	RETURN ARRAY(
@@ -23,7 +35,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION meter.dashboard_read_cost(text) IS
-'What the running month has cost and will have, of a tenant or of all: the rows of meter_project(), or for who may not call it, what it has cost';
+'What the running month has cost and will have, of a tenant or of all: the rows of meter_project(), without charges if prices cannot be applied, or for who may not call it, what it has cost';
 
 CREATE FUNCTION meter.dashboard_cost(costs meter.projection[], of_tenant text) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -135,7 +147,7 @@ BEGIN
 	) AS b;
 	RETURN meter.dashboard_card('s5 budgets', 'Budgets', CASE WHEN budgets > 0 THEN
 			format('%s of %s at 75%% or more; marks at 75 and 90%%', meter.html_number(over), meter.html_number(budgets)) END,
-		COALESCE(format('<ul class="list">%s</ul>', shown), meter.dashboard_empty('No budget is set')));
+		CASE WHEN shown IS NULL THEN meter.dashboard_empty('No budget is set') ELSE format('<ul class="list">%s</ul>', shown) END);
 END
 $$;
 COMMENT ON FUNCTION meter.dashboard_budgets(text) IS

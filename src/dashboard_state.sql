@@ -45,8 +45,10 @@ DECLARE
 	incidents text;
 	open bigint := 0;
 BEGIN
-	SELECT COALESCE(sum(a.alerts), 0), count(*), string_agg(format(E'\n<li class="%s"><span class="name wrap wide-row">%s</span><span class="under wide-row">%s</span></li>',
-			meter.html(a.severity), meter.html(a.title), concat_ws(' &#183; ', meter.html(a.severity), meter.html(a.tenant), meter.html(a.service), 'for ' || meter.html_span(now() - a.fired_at),
+	SELECT COALESCE(sum(a.alerts), 0), count(*),
+		string_agg(format(E'\n<li class="%s"><span class="name wrap wide-row">%s</span><span class="under wide-row">%s</span></li>',
+			meter.html(a.severity), meter.html(a.title), concat_ws(' &#183; ', meter.html(a.severity), meter.html(a.tenant),
+				meter.html(a.service), 'for ' || meter.html_span(now() - a.fired_at),
 				CASE WHEN a.acknowledged_at IS NOT NULL THEN 'taken care of' END)), '' ORDER BY a.n) FILTER (WHERE a.n <= 4)
 	INTO firing, things, alerts
 	FROM (
@@ -60,8 +62,12 @@ BEGIN
 		) AS w
 	) AS a;
 	IF has_table_privilege('meter.incident', 'SELECT') THEN
-		SELECT count(*), string_agg(format(E'\n<li class="%s"><span class="name wrap wide-row">%s</span><span class="under wide-row">%s</span></li>',
-				meter.html(i.severity), meter.html(i.title), concat_ws(' &#183; ', meter.html(i.tenant), meter.html(i.service), 'for ' || meter.html_span(now() - i.opened_at), CASE i.status WHEN 'acknowledged' THEN 'taken care of by ' || meter.html(i.acknowledged_by) END)), '' ORDER BY i.n) FILTER (WHERE i.n <= 2)
+		SELECT count(*),
+			string_agg(format(E'\n<li class="%s"><span class="name wrap wide-row">%s</span><span class="under wide-row">%s</span></li>',
+				meter.html(i.severity), meter.html(i.title), concat_ws(' &#183; ', meter.html(i.tenant), meter.html(i.service),
+					'for ' || meter.html_span(now() - i.opened_at),
+					CASE i.status WHEN 'acknowledged' THEN 'taken care of by ' || meter.html(i.acknowledged_by) END)),
+				'' ORDER BY i.n) FILTER (WHERE i.n <= 2)
 		INTO open, incidents
 		FROM (
 			SELECT c.*, row_number() OVER (ORDER BY meter.severity_rank(c.severity) DESC, c.opened_at DESC, c.incident_id) AS n
@@ -71,7 +77,7 @@ BEGIN
 	END IF;
 	RETURN meter.dashboard_card('s4 alerts', 'Alerts', CASE WHEN firing > 0 THEN
 			format('<span class="pill bad">%s firing</span>', meter.html_number(firing)) ELSE '<span class="pill good">none</span>' END,
-		concat(COALESCE(format('<ul class="list dots">%s</ul>', alerts), meter.dashboard_empty('No alert fires')),
+		concat(CASE WHEN alerts IS NULL THEN meter.dashboard_empty('No alert fires') ELSE format('<ul class="list dots">%s</ul>', alerts) END,
 			CASE WHEN things > 4 THEN format('<p class="note more">and %s more</p>', meter.html_number(things - 4)) END,
 			CASE WHEN open > 0 THEN format(E'\n<h3>Open incidents: %s</h3><ul class="list dots incidents">%s</ul>',
 				meter.html_number(open), incidents) END));

@@ -99,7 +99,7 @@ td.share i u { display: block; height: 100%; background: var(--blue); border-rad
 .level i, .level u { position: absolute; left: 0; top: 0; bottom: 0; border-radius: 5px; }
 .level.good i { background: var(--green); } .level.warn i { background: var(--amber); } .level.bad i { background: var(--red); }
 .level u { opacity: .28; background: repeating-linear-gradient(135deg, var(--ink) 0 2px, transparent 2px 5px); }
-.level b { position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px; background: var(--card); box-shadow: 0 0 0 .5px var(--mark); }
+.level b { position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px; background: var(--ink); opacity: .45; }
 .sums { display: flex; flex-wrap: wrap; gap: 10px 32px; margin: 0 0 16px; }
 .sums div { min-width: 0; }
 .sums dt { font-size: 12.5px; color: var(--soft); }

@@ -128,9 +128,9 @@ BEGIN
 	INTO plot
 	FROM (
 		SELECT array_agg((u.n - 0.5) * width ORDER BY u.n) AS x, array_agg((u.n - 1) * width ORDER BY u.n) AS "left",
-			array_agg(CASE WHEN decade IS NULL THEN u.p50::numeric ELSE greatest(0, log(NULLIF(u.p50, 0)::numeric) - decade) END ORDER BY u.n) AS p50,
-			array_agg(CASE WHEN decade IS NULL THEN u.p95::numeric ELSE greatest(0, log(NULLIF(u.p95, 0)::numeric) - decade) END ORDER BY u.n) AS p95,
-			array_agg(CASE WHEN decade IS NULL THEN u.p99::numeric ELSE greatest(0, log(NULLIF(u.p99, 0)::numeric) - decade) END ORDER BY u.n) AS p99,
+			array_agg(meter.chart_value(u.p50::numeric, decade) ORDER BY u.n) AS p50,
+			array_agg(meter.chart_value(u.p95::numeric, decade) ORDER BY u.n) AS p95,
+			array_agg(meter.chart_value(u.p99::numeric, decade) ORDER BY u.n) AS p99,
 			array_agg(format('%s&#10;p50 %s&#10;p95 %s&#10;p99 %s', meter.dashboard_when(u.at, step),
 				meter.html_ms(u.p50), meter.html_ms(u.p95), meter.html_ms(u.p99)) ORDER BY u.n) AS titles
 		FROM unnest(points) WITH ORDINALITY AS u (at, requests, successes, client_errors, refused, server_errors, p50, p95, p99, cost, n)

@@ -41,8 +41,9 @@ CREATE FUNCTION meter.html_percent(value numeric) RETURNS text
 LANGUAGE SQL STABLE PARALLEL SAFE
 RETURN CASE
 	WHEN value IS NULL THEN '&#8211;'
-	WHEN abs(value) < 10 THEN trim_scale(round(value, 2))::text || '%'
-	WHEN abs(value) < 1000 THEN trim_scale(round(value, 1))::text || '%'
+	WHEN value = 0 THEN '0%'
+	WHEN abs(value) < 9.995 THEN round(value, 2)::text || '%'
+	WHEN abs(value) < 999.95 THEN round(value, 1)::text || '%'
 	ELSE meter.html_number(value) || '%' END;
 COMMENT ON FUNCTION meter.html_percent(numeric) IS
 'A percentage; a dash for null';

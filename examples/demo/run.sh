@@ -147,11 +147,12 @@ call()
 	psql_demo -d demo -A -t -c "$1" >"$install_log"
 }
 
-# The page is whoever's who ran the demo: only run_user can enter the directory.
 write_dashboard()
 {
 	page=$dir/dashboard.html
-	psql_demo -d demo -A -t -c 'SELECT meter_dashboard()' | as_user tee "$page" >/dev/null
+	# of the last seven days of what was replayed
+	psql_demo -d demo -A -t -c 'SELECT meter_dashboard("to" => least(now(), max(hour) + make_interval(hours => 1))) FROM meter.usage_hourly' |
+		as_user tee "$page" >/dev/null
 }
 
 if [ "${1:-}" = stop ]; then
@@ -189,6 +190,9 @@ step "SELECT meter_dashboard()" write_dashboard
 psql=psql
 command -v psql >/dev/null || psql=$bindir/psql
 cat <<END
+
+The dashboard of all this is
+  file://$page
 
 The server keeps running, and its background worker brings what is tracked into
 the log within 200 ms and into the reports within a minute; look around with

@@ -43,5 +43,5 @@ SELECT count(meter_check(tenant, cost => 0)) FROM meter.rate_limit WHERE tenant 
 
 SELECT fired AS "alerts that fire" FROM meter_evaluate_alerts();
 SELECT left(coalesce(tenant, '(all)'), 12) AS tenant, service, severity, title FROM meter.alert
-WHERE state = 'firing'
-ORDER BY severity, title;
+WHERE state = 'firing' AND severity = 'critical'
+ORDER BY title;
