@@ -200,19 +200,19 @@ RETURN meter.dashboard_card('endpoints', 'Top endpoints', 'by requests', CASE WH
 COMMENT ON FUNCTION meter.dashboard_endpoint_table(meter.dashboard_row[], text) IS
 'The table of endpoints';
 
-CREATE FUNCTION meter.dashboard_tenant_table(tenants meter.dashboard_row[], currency text) RETURNS text
+CREATE FUNCTION meter.dashboard_tenant_table(shown meter.dashboard_row[], currency text) RETURNS text
 LANGUAGE SQL STABLE PARALLEL SAFE
-RETURN meter.dashboard_card('s7 tenants', 'Top tenants', 'by requests', CASE WHEN tenants = '{}' THEN
+RETURN meter.dashboard_card('s7 tenants', 'Top tenants', 'by requests', CASE WHEN shown = '{}' THEN
 	meter.dashboard_empty('No usage in this time') ELSE (
 	SELECT format('<table><thead><tr><th scope="col">Tenant</th><th scope="col" class="share wide"></th><th scope="col" class="nn">Requests</th>'
 		'<th scope="col" class="n">Errors</th><th scope="col" class="n">p95</th><th scope="col" class="n wide">Users</th>'
 		'<th scope="col" class="nn wide">Cost</th></tr></thead><tbody>%s</tbody></table>',
 		string_agg(format(E'\n<tr><td><span class="name" title="%1$s">%1$s</span></td>%2$s'
 			'<td><data value="%3$s">%4$s</data></td>%5$s<td>%6$s</td><td class="wide">%7$s</td><td class="wide">%8$s</td></tr>',
-			meter.html(t.name), meter.dashboard_share(t.requests, (tenants[1]).requests), t.requests, meter.html_number(t.requests),
+			meter.html(t.name), meter.dashboard_share(t.requests, (shown[1]).requests), t.requests, meter.html_number(t.requests),
 			meter.dashboard_errors(t.requests, t.errors, ''), meter.html_ms(t.p95), meter.html_number(t.users),
 			meter.html_money(t.cost, currency)), '' ORDER BY t.n))
-	FROM unnest(tenants) WITH ORDINALITY AS t (name, detail, requests, errors, users, p50, p95, p99, cost, n)) END);
+	FROM unnest(shown) WITH ORDINALITY AS t (name, detail, requests, errors, users, p50, p95, p99, cost, n)) END);
 COMMENT ON FUNCTION meter.dashboard_tenant_table(meter.dashboard_row[], text) IS
 'The table of tenants';
 
