@@ -43,7 +43,7 @@ DECLARE
 	problem text;
 	total meter.dashboard_total;
 	points meter.dashboard_point[];
-	endpoints meter.dashboard_row[];
+	endpoint record;
 	costs meter.projection[];
 	currency text;
 BEGIN
@@ -75,20 +75,20 @@ BEGIN
 
 	total := meter.dashboard_read_total(from_at, to_at, of_tenant);
 	points := meter.dashboard_read_points(from_at, to_at, of_tenant, step);
-	endpoints := meter.dashboard_read_endpoints(from_at, to_at, of_tenant);
+	endpoint := meter.dashboard_read_endpoints(from_at, to_at, of_tenant);
 	costs := meter.dashboard_read_cost(of_tenant);
 	currency := (SELECT c.currency FROM unnest(costs) AS c WHERE c.basis = 'cost');
 	RETURN concat_ws(E'\n',
 		meter.dashboard_head(of_tenant, from_at, to_at),
 		meter.dashboard_figures(total, meter.dashboard_read_before(from_at - (to_at - from_at), from_at, of_tenant),
-			points, cardinality(endpoints), of_tenant, costs),
+			points, endpoint.endpoints, of_tenant, costs),
 		meter.dashboard_requests(points, step),
 		meter.dashboard_alerts(of_tenant),
 		meter.dashboard_latency(points, step),
 		meter.dashboard_failures(points, step),
 		meter.dashboard_cost(costs, of_tenant),
 		meter.dashboard_budgets(of_tenant),
-		meter.dashboard_endpoint_table(endpoints, currency),
+		meter.dashboard_endpoint_table(endpoint.top, currency),
 		CASE WHEN of_tenant IS NULL THEN meter.dashboard_tenant_table(total.top, currency) END,
 		meter.dashboard_user_table(meter.dashboard_read_users(from_at, to_at, of_tenant), of_tenant, currency),
 		CASE WHEN has_table_privilege('meter.rate_limit_status', 'SELECT') THEN meter.dashboard_limits(of_tenant) END,

@@ -101,6 +101,8 @@ BEGIN
 			CASE WHEN cost.current IS NOT NULL THEN format('<div><dt>Cost so far</dt><dd>%s</dd></div>', meter.html_money(cost.current, cost.currency)) END,
 			CASE WHEN cost.expected IS NOT NULL THEN format('<div><dt>Projected</dt><dd>%s <small>%s&#8211;%s (80%%)</small></dd></div>',
 				meter.html_money(cost.expected, cost.currency), meter.html_money(cost.low, cost.currency), meter.html_money(cost.high, cost.currency)) END,
+			CASE WHEN plot IS NOT NULL AND budget IS NOT NULL THEN format('<div><dt>Budget <i class="k-budget"></i></dt><dd>%s</dd></div>',
+				meter.html_money(budget, cost.currency)) END,
 			CASE WHEN charge.current IS NOT NULL THEN format('<div><dt>Charges so far</dt><dd>%s</dd></div>', meter.html_money(charge.current, charge.currency)) END,
 			CASE WHEN charge.expected IS NOT NULL THEN format('<div><dt>Charges projected</dt><dd>%s <small>%s&#8211;%s</small></dd></div>',
 				meter.html_money(charge.expected, charge.currency), meter.html_money(charge.low, charge.currency), meter.html_money(charge.high, charge.currency)) END)),

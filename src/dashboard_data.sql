@@ -205,28 +205,33 @@ $$;
 COMMENT ON FUNCTION meter.dashboard_read_points(timestamptz, timestamptz, text, interval) IS
 'The steps of time of the dashboard''s charts, in order, also those without requests';
 
-CREATE FUNCTION meter.dashboard_read_endpoints(from_at timestamptz, to_at timestamptz, of_tenant text)
-RETURNS meter.dashboard_row[]
+CREATE FUNCTION meter.dashboard_read_endpoints(from_at timestamptz, to_at timestamptz, of_tenant text,
+	OUT endpoints bigint, OUT top meter.dashboard_row[])
+RETURNS record
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
 AS $$
 BEGIN
-	RETURN ARRAY(
-		SELECT ROW(concat_ws(' ', e.method, COALESCE(e.endpoint, '(no endpoint)')), e.service, e.requests, e.errors, NULL,
-			e.p[1], e.p[2], e.p[3], e.cost)::meter.dashboard_row
+	SELECT COALESCE(max(e.endpoints), 0), COALESCE(array_agg(
+			ROW(concat_ws(' ', e.method, COALESCE(e.endpoint, '(no endpoint)')), e.service, e.requests, e.errors, NULL,
+				e.p[1], e.p[2], e.p[3], e.cost)::meter.dashboard_row
+			ORDER BY e.requests DESC, e.service, e.endpoint, e.method), '{}')
+	INTO endpoints, top
+	FROM (
+		SELECT b.*, @extschema@.meter_percentile(b.latency, '{0.5,0.95,0.99}'::double precision[]) AS p
 		FROM (
-			SELECT d.*, @extschema@.meter_percentile(d.latency, '{0.5,0.95,0.99}'::double precision[]) AS p
-			FROM meter.dashboard_endpoints(from_at, to_at, of_tenant) AS d
-			ORDER BY d.requests DESC, d.service, d.endpoint, d.method
-			LIMIT 10
-		) AS e
-		ORDER BY e.requests DESC, e.service, e.endpoint, e.method);
+			SELECT u.*, count(*) OVER () AS endpoints,
+				row_number() OVER (ORDER BY u.requests DESC, u.service, u.endpoint, u.method) AS n
+			FROM meter.dashboard_endpoints(from_at, to_at, of_tenant) AS u
+		) AS b
+		WHERE b.n <= 10
+	) AS e;
 END
 $$;
 COMMENT ON FUNCTION meter.dashboard_read_endpoints(timestamptz, timestamptz, text) IS
-'The ten endpoints with most requests';
+'How many endpoints there are, and the ten with most requests';
 
 CREATE FUNCTION meter.dashboard_read_users(from_at timestamptz, to_at timestamptz, of_tenant text)
 RETURNS meter.dashboard_row[]

@@ -103,13 +103,14 @@ td.share i u { display: block; height: 100%; background: var(--blue); border-rad
 .sums { display: flex; flex-wrap: wrap; gap: 10px 32px; margin: 0 0 16px; }
 .sums div { min-width: 0; }
 .sums dt { font-size: 12.5px; color: var(--soft); }
+.k-budget { display: inline-block; width: 22px; margin-left: 4px; vertical-align: 3px; border-top: 2px dashed var(--red); }
 .sums dd { margin: 0; font-size: 20px; font-weight: 620; letter-spacing: -.015em; white-space: nowrap; }
 .sums dd small { font-size: 12.5px; font-weight: 400; letter-spacing: 0; color: var(--soft); }
 .pipe { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 14px 20px; margin: 0; }
 .pipe dt { font-size: 12.5px; color: var(--soft); } .pipe dd { margin: 1px 0 0; font-size: 17px; font-weight: 600; } .pipe dd small { display: block; font-size: 12.5px; font-weight: 400; color: var(--soft); }
 .split { display: flex; height: 10px; border-radius: 5px; margin-bottom: 10px; } .split i { display: block; }
 .score { display: inline-block; min-width: 34px; text-align: center; }
-.empty { margin: 0; padding: 26px 0; text-align: center; color: var(--soft); }
+.empty { margin: auto 0; padding: 26px 0; text-align: center; color: var(--soft); }
 .empty::before { content: ""; display: block; width: 30px; height: 6px; margin: 0 auto 10px; border-radius: 3px; background: var(--track); }
 .more { padding-top: 10px; border-top: 1px solid var(--grid); margin-top: 10px; }
 h3 { margin: 18px 0 8px; font-size: 12.5px; font-weight: 600; color: var(--soft); }

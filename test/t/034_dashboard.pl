@@ -103,6 +103,8 @@ $node->safe_psql('postgres', qq{
 		GROUP BY tenant, user_id ORDER BY 1 DESC LIMIT 10) AS u;
 	SELECT 'budgets', string_agg(trim_scale(spent)::text, ' ' ORDER BY percent DESC, tenant, service)
 	FROM (SELECT * FROM meter.budget_status ORDER BY percent DESC, tenant, service LIMIT 6) AS b;
+	\\o $dir/endpoints
+	SELECT count(DISTINCT (service, endpoint, method)) FROM recent WHERE metric = 'api_requests' AND tenant = 'globex';
 	\\o $dir/firing
 	SELECT count(*) FROM meter.alert WHERE state = 'firing';
 	SELECT count(*) FROM meter.incident WHERE status <> 'resolved';
@@ -156,6 +158,9 @@ cmp_ok(length($page), '<', 400_000, 'and not large');
 
 my ($of_tenant) = browse("$dir/tenant.html");
 like($of_tenant, qr{<h1><small>meter</small>globex</h1>}, 'a page of one tenant');
+my ($endpoints) = $of_tenant =~ /<data id="endpoints" value="(\d+)">/;
+is($endpoints, slurp_file("$dir/endpoints") =~ s/\s+$//r, 'has the number of its endpoints, also of those beyond the table');
+cmp_ok($endpoints, '>', 10, 'of which there are more');
 unlike($of_tenant, qr{acme|initech|umbrella|alert\(}, 'has nothing of others');
 is(join(' ', section($of_tenant, 'budgets') =~ /<data value="([^"]*)"/g),
 	ask(q{SELECT coalesce(string_agg(trim_scale(spent)::text, ' ' ORDER BY percent DESC), '') FROM meter.budget_status WHERE tenant = 'globex'}),
