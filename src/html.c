@@ -23,7 +23,7 @@ meter_html(PG_FUNCTION_ARGS)
 	size_t		size;
 	text	   *escaped;
 
-	/* without an encoding, bytes are what they are, and those of no UTF-8 show */
+	/* of bytes without an encoding, those that are UTF-8 are shown */
 	if (GetDatabaseEncoding() != PG_SQL_ASCII && GetDatabaseEncoding() != PG_UTF8)
 	{
 		char	   *converted = pg_server_to_any(utf8, length, PG_UTF8);

@@ -162,8 +162,8 @@ test_random_characters(void **state)
 	random_state = 1;
 	for (int i = 0; i < RANDOM_TEXTS; i++)
 	{
-		char		text[4 * MAX_LENGTH];
-		char		page[HTML_MAX_ESCAPED(sizeof(text)) + 1];
+		char		bytes[4 * MAX_LENGTH];
+		char		page[HTML_MAX_ESCAPED(sizeof(bytes)) + 1];
 		uint32_t	characters[MAX_LENGTH];
 		size_t		n = random_below(MAX_LENGTH + 1);
 		size_t		length = 0;
@@ -177,9 +177,9 @@ test_random_characters(void **state)
 			if (c >= 0xD800 && c <= 0xDFFF)
 				c = 'x';
 			characters[j] = c;
-			length += encode(text + length, c);
+			length += encode(bytes + length, c);
 		}
-		length = escape(page, text, length);
+		length = escape(page, bytes, length);
 		page[length] = '\0';
 		for (size_t j = 0; j < n; j++)
 		{
@@ -203,14 +203,14 @@ test_random_bytes(void **state)
 	random_state = 2;
 	for (int i = 0; i < RANDOM_TEXTS; i++)
 	{
-		char		text[MAX_LENGTH];
+		char		bytes[MAX_LENGTH];
 		char		page[HTML_MAX_ESCAPED(MAX_LENGTH) + 1];
 		size_t		length = random_below(MAX_LENGTH + 1);
 		size_t		at = 0;
 
 		for (size_t j = 0; j < length; j++)
-			text[j] = random_below(256);
-		length = escape(page, text, length);
+			bytes[j] = random_below(256);
+		length = escape(page, bytes, length);
 		page[length] = '\0';
 		while (at < length)
 			read_character(page, length, &at);
