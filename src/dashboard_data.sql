@@ -1,8 +1,9 @@
 -- dashboard_data.sql: what the dashboard is made of
 --
--- Each function reads meter.usage_hourly once, for hours from from_at on and
--- before to_at, of one tenant or with null of all.  They are inlined, so that
--- conditions that are known are conditions of the scan.
+-- Functions that return tables read meter.usage_hourly, or for users
+-- meter.usage_user_daily, once: hours from from_at on and before to_at, of one
+-- tenant or with null of all.  They are inlined into dashboard_read_*(), so that
+-- arguments are constants of the scan, which may then be a parallel one.
 
 CREATE TYPE meter.dashboard_point AS (
 	at timestamptz,
