@@ -19,6 +19,7 @@ CORE = \
 	src/core/exactsum.o \
 	src/core/forecast.o \
 	src/core/forecast_method.o \
+	src/core/html.o \
 	src/core/pattern.o \
 	src/core/ring.o \
 	src/core/ring_file.o \
@@ -67,6 +68,7 @@ OBJS = \
 	src/guard_object.o \
 	src/guard_utility.o \
 	src/health.o \
+	src/html.o \
 	src/idempotency.o \
 	src/ignore.o \
 	src/inbox.o \
@@ -206,6 +208,15 @@ SQL_PARTS = \
 	src/compare.sql \
 	src/api_version.sql \
 	src/recommendation.sql \
+	src/html.sql \
+	src/chart.sql \
+	src/dashboard_data.sql \
+	src/dashboard_style.sql \
+	src/dashboard_part.sql \
+	src/dashboard_usage.sql \
+	src/dashboard_cost.sql \
+	src/dashboard_state.sql \
+	src/dashboard.sql \
 	src/reference.sql \
 	src/row_security.sql \
 	src/grant.sql
@@ -230,7 +241,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	cost export budget forecast projection context provision violation \
 	alert_rule alert silence incident notification signal \
 	storage capacity health tenant_health time_series statistics compare api_version recommendation \
-	row_security maintain schedule stats \
+	row_security maintain schedule stats dashboard \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 

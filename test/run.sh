@@ -270,6 +270,20 @@ LD_LIBRARY_PATH=$(printf '%s:' "$dir"/usr/lib/*-linux-gnu*) exec $dir/usr/sbin/p
 	fi
 }
 
+# A browser, for what people look at.
+browser()
+{
+	export CHROMIUM
+	CHROMIUM=${CHROMIUM:-$(command -v chromium || true)}
+	[ -z "$CHROMIUM" ] && wanted 034_dashboard || return 0
+	say "  installing Chromium"
+	if install_optional chromium; then
+		CHROMIUM=$(command -v chromium || true)
+	else
+		say "  no Chromium: what needs one is skipped"
+	fi
+}
+
 # tap_test FILE NAME: run one; its log in results, its status in $work/tap/NAME.status
 tap_test()
 {
@@ -294,6 +308,7 @@ stage_tap()
 	jobs=${TAP_JOBS:-$(nproc)}
 	small_disk
 	pooler
+	browser
 	for file in test/t/*.pl; do
 		name=$(basename "$file" .pl)
 		if [ ! -e "$file" ] || ! wanted "$name"; then

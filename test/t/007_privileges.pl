@@ -180,14 +180,14 @@ is(ask(q{SELECT sum(events) FROM meter_time_series('api_requests', now() - inter
 	'0', 'and nothing of it in a chart');
 is( ask(qq{SELECT string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname) FROM pg_proc AS p
 		WHERE p.oid::regprocedure::text IN ($functions) AND has_function_privilege('customer', p.oid, 'EXECUTE')
-		AND p.proname !~ '^(meter_sketch|users_)'}),
+		AND p.proname !~ '^(meter_sketch|users_|chart_|dashboard_|html)'}),
 	'api_version_begins api_version_of api_version_status budget_bounds currency_digits known_time_zone '
-	  . 'meter_api_version_usage meter_current_tenant meter_endpoint_analytics meter_mark_read meter_normalize_endpoint '
+	  . 'meter_api_version_usage meter_current_tenant meter_dashboard meter_endpoint_analytics meter_mark_read meter_normalize_endpoint '
 	  . 'meter_percentile meter_time_series meter_top_users meter_usage_stats request_growth series_checked series_fits '
-	  . 'series_starts span_checked stats_grouping usage_span usage_tail visible_tenants', 'and may execute these functions');
+	  . 'series_starts severity_rank span_checked stats_grouping usage_span usage_tail visible_tenants', 'and may execute these functions');
 like(ask($_, 'customer'), qr/42501: permission denied/, "a tenant is refused: $_")
   for q{SELECT meter_track('acme')}, q{SELECT meter_check('acme')}, q{SELECT meter_set_tenant('other')},
-  q{SELECT meter.sees_all_tenants()}, q{SELECT meter_bill('acme', '2026-01-01')},
+  q{SELECT meter.sees_all_tenants()}, q{SELECT meter_dashboard(tenant => 'other')}, q{SELECT meter_bill('acme', '2026-01-01')},
   q{SELECT meter_export('event', now(), now())}, 'SELECT meter_isolation_audit()',
   'SELECT meter_evaluate_alerts()', q{SELECT meter_silence('acme')}, q{SELECT meter_grant('customer', 'analyst')},
   'SET ROLE analyst', q{INSERT INTO meter.inbox (tenant) VALUES ('acme')};
