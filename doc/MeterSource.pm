@@ -26,21 +26,16 @@ sub read_file
 	return scalar <$file>;
 }
 
-# The page of a source, where it is not the one that is called the same.
+# The page of a source, where it is neither called the same nor a part of it, as
+# src/alert_rule.sql is of doc/alert.md.
 my %page_of = (
-	account => 'limit', account_file => 'limit', account_memory => 'limit', alert_evaluate => 'alert',
-	alert_rule => 'alert', amount => 'charge', audit_body => 'audit', audit_code => 'audit',
-	audit_database => 'audit', audit_dependency => 'audit', audit_entry => 'audit', audit_privilege => 'audit',
-	budget_count => 'budget', charge_params => 'charge', charge_percentage => 'charge', close => 'bill',
-	delta => 'bill', dimension => 'metric', element => 'batch', event => 'track', event_row => 'track',
-	focus => 'export', fold => 'rollup', gauge_limit => 'capacity', guard_executor => 'guard',
-	guard_object => 'guard', guard_utility => 'guard', header => 'decision', ignore => 'endpoint',
-	late => 'rollup', launcher => 'worker', limit_bucket => 'limit', limit_state => 'limit',
-	listen => 'violation',	llm_token => 'llm', openmetrics => 'prometheus', outbox_fill => 'outbox', owner => 'bill', partition => 'flush',
-	projection_charge => 'projection', query_mask => 'secret', rating => 'billing', recent => 'signal',
-	refuse => 'limit', reject => 'flush', rollup_scan => 'rollup', rule_match => 'rule', shared => 'setting',
-	total => 'rollup', usage_hour => 'usage', usage_user => 'usage', users => 'usage', waiting => 'flush',
-	writer => 'log');
+	account => 'limit', account_file => 'limit', account_memory => 'limit', amount => 'charge', chart => 'dashboard',
+	close => 'bill', delta => 'bill', dimension => 'metric', element => 'batch', event => 'track',
+	event_row => 'track', focus => 'export', fold => 'rollup', gauge_limit => 'capacity', header => 'decision',
+	html => 'dashboard', ignore => 'endpoint', late => 'rollup', launcher => 'worker', listen => 'violation',
+	openmetrics => 'prometheus', owner => 'bill', partition => 'flush', query_mask => 'secret', rating => 'billing',
+	recent => 'signal', refuse => 'limit', reject => 'flush', shared => 'setting', total => 'rollup',
+	users => 'usage', waiting => 'flush', writer => 'log');
 
 # The source file that makes an object, and the messages of each SQLSTATE.
 my (%source, %raised);
@@ -59,7 +54,9 @@ for my $file (grep { /\.sql$/ } sort keys %sources)
 sub page_of_room
 {
 	my ($room) = @_;
-	for my $page ($room, $page_of{$room} // ())
+	my @pages = ($room, $page_of{$room} // ());
+	push @pages, $room while $room =~ s/_[^_]*$//;
+	for my $page (@pages)
 	{
 		# src/reference.c is of other references than these pages
 		return "$page.md" if $page ne 'reference' && -e "$top/doc/$page.md";
