@@ -61,7 +61,6 @@ SELECT jsonb_build_object('functions', (SELECT jsonb_agg(f) FROM (
 			WHERE has_function_privilege(g.role, p.oid, 'EXECUTE')) AS sets
 	FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
 	WHERE (('pg_proc'::regclass, p.oid)) IN (SELECT classid, objid FROM member)
-		-- those that come with a range type have no comments of their own
 	ORDER BY p.proname COLLATE "C", p.oid::regprocedure::text COLLATE "C") AS f));
 
 SELECT jsonb_build_object('relations', (SELECT jsonb_agg(r) FROM (
@@ -94,6 +93,9 @@ SELECT jsonb_build_object('types', (SELECT jsonb_agg(r) FROM (
 		(SELECT format_type(g.rngsubtype, NULL) FROM pg_range AS g WHERE t.oid IN (g.rngtypid, g.rngmultitypid)) AS subtype
 	FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
 	WHERE (('pg_type'::regclass, t.oid)) IN (SELECT classid, objid FROM member)
+		-- newer servers count row types and arrays in
+		AND NOT EXISTS (SELECT FROM pg_type AS e WHERE e.typarray = t.oid)
+		AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.typrelid AND c.relkind <> 'c')
 	ORDER BY t.typname COLLATE "C") AS r));
 
 SELECT jsonb_build_object('operators', (SELECT jsonb_agg(r) FROM (

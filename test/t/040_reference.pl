@@ -45,9 +45,8 @@ for my $page (pages($made))
 
 # --- comments --------------------------------------------------------------------
 
-# What is part of the extension: kind, name, and how it is described.  A partition
-# or an index is described by its table; functions of range types have comments
-# like all others.
+# What is part of the extension: kind, name, and how it is described.  Partitions,
+# indexes, and types of rows and arrays are described by what they belong to.
 my $described = q{
 	WITH member AS (
 		SELECT d.classid, d.objid FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
@@ -64,6 +63,8 @@ my $described = q{
 		AND a.attnum > 0 AND NOT a.attisdropped
 	UNION ALL SELECT 'type', format_type(t.oid, NULL), t.typname, obj_description(t.oid, 'pg_type')
 	FROM member JOIN pg_type AS t ON t.oid = objid WHERE classid = 'pg_type'::regclass
+		AND NOT EXISTS (SELECT FROM pg_type AS e WHERE e.typarray = t.oid)
+		AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.typrelid AND c.relkind <> 'c')
 	UNION ALL SELECT 'operator', o.oid::regoperator::text, o.oprname, obj_description(o.oid, 'pg_operator')
 	FROM member JOIN pg_operator AS o ON o.oid = objid WHERE classid = 'pg_operator'::regclass
 	UNION ALL SELECT 'cast', k.oid::text, '', obj_description(k.oid, 'pg_cast')
