@@ -1,8 +1,9 @@
 # Makefile
 #
 # "make" and "make install" are plain PGXS and need PG_CONFIG's server headers.
-# "make demo", "make test", "make test-matrix", "make bench" and "make doc" install
-# what they need themselves (see test/env.sh), so they work before PGXS is there.
+# "make demo", "make test", "make test-matrix", "make bench", "make doc" and "make
+# reference" install what they need themselves (see test/env.sh), so they work
+# before PGXS is there.
 
 MODULE_big = meter
 EXTENSION = meter
@@ -346,6 +347,9 @@ bench:
 doc:
 	@bash test/doc.sh
 
+reference:
+	@bash doc/reference.sh
+
 # Layout as pgindent makes it, which is pg_bsd_indent with these flags and then
 # one blank before the * of a function's type.  typedefs.list has the names of
 # types, the server's among them.
@@ -373,4 +377,4 @@ indent-check:
 print-%:
 	@echo '$($*)'
 
-.PHONY: unit fuzz demo demo-stop test test-matrix bench doc indent indent-check
+.PHONY: unit fuzz demo demo-stop test test-matrix bench doc reference indent indent-check

@@ -284,6 +284,26 @@ browser()
 	fi
 }
 
+# What the examples of middlewares are written in, as far as it can be had; Node
+# itself is not installed for this.
+languages()
+{
+	wanted 041_middleware || return 0
+	say "  looking for Node, Python and PHP"
+	local packages=(python3-psycopg python3-psycopg-pool python3-starlette python3-uvicorn
+		php-cli php-pgsql php-laravel-framework)
+	install_optional "${packages[@]}" ||
+		say "  no packages for Python and PHP: what needs them is skipped"
+	if command -v npm >/dev/null && mkdir "$work/node" &&
+		timeout 120 npm install --prefix "$work/node" --no-audit --no-fund pg express fastify \
+			>"$install_log" 2>&1; then
+		chmod -R a+rX "$work/node"
+		export NODE_PATH=$work/node/node_modules
+	else
+		say "  no packages for Node: what needs them is skipped"
+	fi
+}
+
 # tap_test FILE NAME: run one; its log in results, its status in $work/tap/NAME.status
 tap_test()
 {
@@ -309,6 +329,7 @@ stage_tap()
 	small_disk
 	pooler
 	browser
+	languages
 	for file in test/t/*.pl; do
 		name=$(basename "$file" .pl)
 		if [ ! -e "$file" ] || ! wanted "$name"; then
