@@ -62,7 +62,7 @@ SELECT count(meter_track('acme', service => 'web', endpoint => '/x' || i % 2, me
 	status => CASE WHEN i <= 5 THEN 429 WHEN i <= 7 THEN 500 WHEN i = 8 THEN 404 ELSE 200 END)) FROM generate_series(1, 20) AS i;
 SELECT appended FROM meter_flush();
 SELECT meter_rollup();
-SELECT requests_per_minute, error_rate, server_error_rate, refused_rate, latency_avg, active_endpoints, queued, alerts_firing, incidents_open FROM meter_system_metrics();
+SELECT requests_per_minute, error_rate, server_error_rate, refused_rate, latency_avg, active_endpoints, queue_bytes, alerts_firing, incidents_open FROM meter_system_metrics();
 -- of today, unless midnight has come between
 SELECT (tenants_today, requests_today, cost_today) IN ((1, 20, 10.0), (0, 0, NULL)) AS today FROM meter_system_metrics();
 

@@ -156,14 +156,14 @@ COMMENT ON FUNCTION @extschema@.meter_top_users(timestamptz, timestamptz, text, 
 CREATE FUNCTION @extschema@.meter_system_metrics()
 RETURNS TABLE (requests_per_minute numeric, error_rate numeric, server_error_rate numeric, refused_rate numeric,
 	latency_avg numeric, latency_p95 numeric, active_endpoints bigint, tenants_today bigint, requests_today bigint,
-	cost_today numeric, queued bigint, queue_percent numeric, flush_lag interval,
+	cost_today numeric, queue_bytes bigint, queue_percent numeric, flush_lag interval,
 	rollup_lag interval, alerts_firing bigint, incidents_open bigint)
 LANGUAGE SQL STABLE PARALLEL RESTRICTED ROWS 1
 BEGIN ATOMIC
 	SELECT round(COALESCE(w.requests, 0) / 5.0, 2), round(100.0 * w.errors / NULLIF(w.served, 0), 2),
 		round(100.0 * w.server_errors / NULLIF(w.served, 0), 2), round(100.0 * w.refused / NULLIF(w.requests, 0), 2),
 		round(w.latency_avg::numeric, 2), round(w.latency_p95::numeric, 2), COALESCE(w.endpoints, 0),
-		t.tenants, t.requests, t.cost, s.queued,
+		t.tenants, t.requests, t.cost, s.queue_bytes,
 		round(100.0 * s.queue_bytes / NULLIF(s.queue_capacity, 0), 2), s.flush_lag, s.rollup_lag,
 		(SELECT count(*) FROM meter.alert AS a WHERE a.state = 'firing'),
 		(SELECT count(*) FROM meter.incident AS i WHERE i.status <> 'resolved')
@@ -178,4 +178,4 @@ BEGIN ATOMIC
 	CROSS JOIN meter.stats AS s;
 END;
 COMMENT ON FUNCTION @extschema@.meter_system_metrics() IS
-'How the whole platform does, in one row: requests of the last five minutes in the log, as meter_health() looks at them (rates in percent, latencies in ms); tenants, requests and costs of today (UTC) as meter.usage_recent has them; what waits in the queue and how far log and totals are behind; firing alerts and open incidents';
+'How the whole platform does, in one row: requests of the last five minutes in the log, as meter_health() looks at them (rates in percent, latencies in ms); tenants, requests and costs of today (UTC) as meter.usage_recent has them; bytes that wait in the queue (null if meter is not preloaded) and how far log and totals are behind; firing alerts and open incidents';
