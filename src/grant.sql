@@ -29,7 +29,7 @@ BEGIN
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
 			'cost', 'cost_month', 'meter_export', 'budget_bounds',
 			'storage_growth', 'meter_forecast_storage', 'request_growth', 'tenant_growth', 'gauge_load', 'provisioning',
-			'meter_health', 'health(_window)?', 'tenant_health', 'forecast', 'meter_project', 'projection_.*', 'budget_projection']
+			'meter_health', 'health(_window)?', 'meter_metrics', 'openmetrics_(bounds|buckets|label_sets|histogram|labels|text)', 'tenant_health', 'forecast', 'meter_project', 'projection_.*', 'budget_projection']
 		WHEN 'tenant' THEN ARRAY[
 			'meter_api_version_usage', 'api_version_.*',
 			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
