@@ -202,7 +202,7 @@ INSERT INTO meter.alert (rule, signal, tenant, severity, state, title, value, pe
 SELECT r, 'error_rate', t, s, f, 't', 1, 1, 1, now(), now()
 FROM (VALUES ('r1', 'a', 'warning', 'firing'), ('r1', 'b', 'warning', 'firing'), ('r2', 'a', 'critical', 'firing'),
 	('r2', 'b', 'critical', 'pending'), ('r2', 'c', 'critical', 'resolved')) AS a (r, t, s, f);
-CREATE VIEW gauges AS SELECT line FROM scraped WHERE line ~ '^meter_(budget|alerts|tenants|level)';
+CREATE VIEW gauges AS SELECT line FROM scraped WHERE line ~ '^meter_(budget|alerts|tenants|gauge)';
 TABLE gauges;
 SET meter.max_label_sets = 1;
 TABLE gauges;

@@ -12,7 +12,7 @@ FROM (VALUES
 	(3, 'meter_errors', 'counter', NULL, 'Requests that were errors of the client, refused (429) or errors of the server'),
 	(4, 'meter_cost', 'counter', NULL, 'Cost that events carried, by tenant and service'),
 	(5, 'meter_usage', 'counter', NULL, 'Quantities of each metric by tenant, in the unit of the metric'),
-	(6, 'meter_level', 'gauge', NULL, 'Levels of gauges by tenant and service, in the unit of the metric'),
+	(6, 'meter_gauge_level', 'gauge', NULL, 'Levels of gauges by tenant and service, in the unit of the metric'),
 	(7, 'meter_endpoint_requests', 'counter', NULL, 'Requests by endpoint'),
 	(8, 'meter_endpoint_errors', 'counter', NULL, 'Requests by endpoint that were errors of the client, refused (429) or errors of the server'),
 	(9, 'meter_endpoint_cost', 'counter', NULL, 'Cost that events carried, by endpoint'),
@@ -33,10 +33,10 @@ FROM (VALUES
 	(24, 'meter_budget_amount', 'gauge', NULL, 'Amount of a budget'),
 	(25, 'meter_budget_spent', 'gauge', NULL, 'What is spent of a budget in its current period'),
 	(26, 'meter_budget_used_ratio', 'gauge', 'ratio', 'Part of a budget that is spent'),
-	(27, 'meter_budgets', 'gauge', NULL, 'Budgets by state'),
+	(27, 'meter_budgets_in_state', 'gauge', NULL, 'Budgets by state'),
 	(28, 'meter_alerts_firing', 'gauge', NULL, 'Alerts that fire'),
 	(29, 'meter_health_state', 'gauge', NULL, 'Checks of the health: 0 healthy, 1 degraded, 2 unhealthy'),
-	(30, 'meter_tenants', 'gauge', NULL, 'Tenants by status'),
+	(30, 'meter_tenants_in_status', 'gauge', NULL, 'Tenants by status'),
 	(31, 'meter_pipeline_queued', 'counter', NULL, 'Events put into the queue'),
 	(32, 'meter_pipeline_flushed', 'counter', NULL, 'Events appended to the log'),
 	(33, 'meter_pipeline_duplicates', 'counter', NULL, 'Repeats of idempotency keys that a flush dropped'),
@@ -94,7 +94,7 @@ FROM (
 	SELECT 'meter_usage', '_total', ARRAY['tenant', r.tenant, 'metric', r.metric], NULL, 0, trim_scale(r.quantity)::text
 	FROM meter.openmetrics_usage AS r
 	UNION ALL
-	SELECT 'meter_level', '', ARRAY['tenant', r.tenant, 'service', r.service, 'metric', r.metric], NULL, 0,
+	SELECT 'meter_gauge_level', '', ARRAY['tenant', r.tenant, 'service', r.service, 'metric', r.metric], NULL, 0,
 		trim_scale(r.level)::text
 	FROM meter.openmetrics_level AS r
 	UNION ALL
@@ -147,7 +147,7 @@ FROM (
 	CROSS JOIN LATERAL (VALUES ('meter_budget_amount', r.amount), ('meter_budget_spent', r.spent),
 		('meter_budget_used_ratio', r.used_ratio)) AS v (family, value)
 	UNION ALL
-	SELECT 'meter_budgets', '', ARRAY['state', r.state], NULL, 0, r.budgets::text
+	SELECT 'meter_budgets_in_state', '', ARRAY['state', r.state], NULL, 0, r.budgets::text
 	FROM meter.openmetrics_budget_state AS r
 	UNION ALL
 	SELECT 'meter_alerts_firing', '', ARRAY['rule', r.rule, 'severity', r.severity], NULL, 0, r.alerts::text
@@ -156,7 +156,7 @@ FROM (
 	SELECT 'meter_health_state', '', ARRAY['check', r."check"], NULL, 0, r.state::text
 	FROM meter.openmetrics_health AS r
 	UNION ALL
-	SELECT 'meter_tenants', '', ARRAY['status', r.status], NULL, 0, r.tenants::text
+	SELECT 'meter_tenants_in_status', '', ARRAY['status', r.status], NULL, 0, r.tenants::text
 	FROM meter.openmetrics_tenant AS r
 	UNION ALL
 	SELECT v.family, v.suffix, '{}', NULL, 0, trim_scale(v.value)::text
