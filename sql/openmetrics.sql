@@ -202,8 +202,10 @@ INSERT INTO meter.alert (rule, signal, tenant, severity, state, title, value, pe
 SELECT r, 'error_rate', t, s, f, 't', 1, 1, 1, now(), now()
 FROM (VALUES ('r1', 'a', 'warning', 'firing'), ('r1', 'b', 'warning', 'firing'), ('r2', 'a', 'critical', 'firing'),
 	('r2', 'b', 'critical', 'pending'), ('r2', 'c', 'critical', 'resolved')) AS a (r, t, s, f);
-CREATE VIEW gauges AS SELECT line FROM scraped WHERE line ~ '^meter_(budget|alerts|tenants|gauge)';
+CREATE VIEW gauges AS SELECT line FROM scraped WHERE line ~ '^meter_(budget|alerts|tenants|level)';
 TABLE gauges;
+SELECT count(*) AS differ FROM meter.openmetrics_budget AS o JOIN meter.budget_status AS s ON s.budget_id::text = o.budget
+WHERE (o.amount, o.spent) <> (s.amount, s.spent);
 SET meter.max_label_sets = 1;
 TABLE gauges;
 RESET meter.max_label_sets;

@@ -12,7 +12,7 @@ FROM (VALUES
 	(3, 'meter_errors', 'counter', NULL, 'Requests that were errors of the client, refused (429) or errors of the server'),
 	(4, 'meter_cost', 'counter', NULL, 'Cost that events carried, by tenant and service'),
 	(5, 'meter_usage', 'counter', NULL, 'Quantities of each metric by tenant, in the unit of the metric'),
-	(6, 'meter_gauge_level', 'gauge', NULL, 'Levels of gauges by tenant and service, in the unit of the metric'),
+	(6, 'meter_level_current', 'gauge', NULL, 'Levels of gauges by tenant and service, in the unit of the metric'),
 	(7, 'meter_endpoint_requests', 'counter', NULL, 'Requests by endpoint'),
 	(8, 'meter_endpoint_errors', 'counter', NULL, 'Requests by endpoint that were errors of the client, refused (429) or errors of the server'),
 	(9, 'meter_endpoint_cost', 'counter', NULL, 'Cost that events carried, by endpoint'),
@@ -94,7 +94,7 @@ FROM (
 	SELECT 'meter_usage', '_total', ARRAY['tenant', r.tenant, 'metric', r.metric], NULL, 0, trim_scale(r.quantity)::text
 	FROM meter.openmetrics_usage AS r
 	UNION ALL
-	SELECT 'meter_gauge_level', '', ARRAY['tenant', r.tenant, 'service', r.service, 'metric', r.metric], NULL, 0,
+	SELECT 'meter_level_current', '', ARRAY['tenant', r.tenant, 'service', r.service, 'metric', r.metric], NULL, 0,
 		trim_scale(r.level)::text
 	FROM meter.openmetrics_level AS r
 	UNION ALL

@@ -411,7 +411,7 @@ same('alerts', 'sum by (rule, severity) (meter_alerts_firing{JOB})', q{SELECT 'r
 same('limits', 'sum(meter_limit_refused_total{JOB})', q{SELECT '', 3});
 same('allowed calls', 'sum(meter_limit_allowed_total{JOB})', q{SELECT '', 5});
 same('the log', 'sum(meter_pipeline_flushed_total{JOB})', q{SELECT '', count(*) FROM meter.event});
-same('levels', 'sum by (metric) (meter_gauge_level{JOB})', q{SELECT * FROM (VALUES ('metric=cpu_cores', 3), ('metric=memory_bytes', 3e9)) AS v});
+same('levels', 'sum by (metric) (meter_level_current{JOB})', q{SELECT * FROM (VALUES ('metric=cpu_cores', 3), ('metric=memory_bytes', 3e9)) AS v});
 
 # --- more events, corrections, and a server that begins anew -----------------
 
