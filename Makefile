@@ -93,6 +93,7 @@ OBJS = \
 	src/recent.o \
 	src/queue.o \
 	src/quota.o \
+	src/quota_status.o \
 	src/reference.o \
 	src/refuse.o \
 	src/reject.o \
@@ -152,6 +153,7 @@ SQL_PARTS = \
 	src/decision.sql \
 	src/limit.sql \
 	src/quota.sql \
+	src/quota_status.sql \
 	src/preset.sql \
 	src/charge.sql \
 	src/model_price.sql \
@@ -200,6 +202,8 @@ SQL_PARTS = \
 	src/incident.sql \
 	src/notification.sql \
 	src/alert_evaluate.sql \
+	src/time_series.sql \
+	src/statistics.sql \
 	src/compare.sql \
 	src/api_version.sql \
 	src/recommendation.sql \
@@ -229,7 +233,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	price credit coupon reference billing aggregation rating delta close outbox \
 	cost export budget forecast projection context provision violation \
 	alert_rule alert silence incident notification signal \
-	storage capacity health tenant_health openmetrics compare api_version recommendation \
+	storage capacity health tenant_health openmetrics time_series statistics compare api_version recommendation \
 	row_security maintain schedule stats \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))

@@ -16,18 +16,20 @@
 #	<!-- run: WORD... -->	at the top; of these words
 #		worker		the background worker flushes and rolls up
 #		no-preload	the server does not preload the library
-#		cron		the server has pg_cron, too
+#		cron		the server preloads pg_cron, too
 #		bare		there is no extension yet
+#		name=value	a parameter of the server
 #	<!-- set up: SQL -->	may go on for lines; run before what follows
 #	<!-- not run: REASON -->	the next block of SQL is not run
 #	<!-- varies: REASON -->	of the next output only the names of columns count
 #	<!-- not output: REASON -->	the next text is not printed by the SQL above
 #
-# Blanks at the ends of lines and empty lines in a row do not count, nor does
-# the empty result of a function that returns nothing, the seconds of times that
-# are now, and the random part of identifiers.  An error or a warning
-# that a page does not show is a fault.  What is printed where no text
-# follows is otherwise nobody's business.
+# What does not count: blanks at the ends of lines, empty lines in a row, the
+# empty result of a function that returns nothing, the seconds of times that are
+# now, the random part of identifiers; and notices, and what functions say that
+# they did, where the page leaves them out.  An error or a warning that a page
+# does not show is a fault.  What is printed where no text follows is otherwise
+# nobody's business.
 #
 # --update writes what was printed into the pages.
 #
@@ -61,7 +63,7 @@ sub pieces
 	my @pieces;
 	while ($page =~ /\G(?:
 		(?<block>^```(?<kind>[a-z]*)\n(?<body>.*?)^```\n)
-		| (?<remark><!--\ (?<what>$remark)(?::\ (?<about>.*?))?\ -->\n)
+		| (?<remark><!--\ (?<what>$remark)(?::\ (?<about>.*?))?\s-->\n)
 		| (?<prose>.*?(?:\n|\z)))/gcxms)
 	{
 		my %found = %+;
@@ -138,13 +140,32 @@ sub essence
 	return $text eq "\n" ? '' : $text;
 }
 
+# A page may leave out notices, and what the functions that only do something
+# return: results whose columns are all named like one of them, or "appended"
+# (meter_flush's) or "tracked".
+sub only_shown
+{
+	my ($printed, $shown) = @_;
+	$printed =~ s{^(( .*)\n-[-+]*\n(?:.*\n)*?\(\d+\ rows?\)\n\n?)}{
+		my ($result, $heading) = ($1, $2);
+		(index($shown, $heading) < 0
+			&& !grep { !/^\s*(?:meter_\w+|pg_sleep|appended|tracked)\s*$/ } split /\|/, $heading) ? '' : $result
+	}xmge;
+	$printed =~ s{^(NOTICE:.*\n)((?:(?:DETAIL|HINT):.*\n)*)}{index($shown, $1) < 0 ? '' : "$1$2"}mge;
+	return essence($printed);
+}
+
 # The same without what is another in each run: the seconds of the present, and
 # of what is told to the microsecond, and random numbers.
 sub steady
 {
 	my ($text) = @_;
-	my $changed = $text =~ s/\b(\d\d:\d\d:)\d\d\.\d+/${1}SS/g;
-	$changed += $text =~ s/\b(18:0[01]:)\d\d\b/${1}SS/g;
+	my $changed = $text =~ s/(?<!\d)(\d\d:\d\d:)\d\d\.\d+/${1}SS/g;
+	$changed += $text =~ s/(?<!\d)(18:0[01]:)\d\d(?!\d)/${1}SS/g;
+	# until midnight, and in seconds since 1970
+	$changed += $text =~ s/\b05:5[89]:\d\d(?:\.\d+)?|\b21[456]\d\d\b/MIDNIGHT/g;
+	$changed += $text =~ s/\b17955432\d\d|\b1795543[34]\d\d\b/EPOCH/g;
+	$text =~ s/ line \d+ at / line N at /g;
 	$changed += $text =~ s/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/UUID/g;
 	# and the widths of columns with them
 	$text =~ s/ +/ /g, $text =~ s/-+/-/g, $text =~ s/ ?\| ?/|/g if $changed;
@@ -211,6 +232,7 @@ sub settings
 	$settings .= "cron.database_name = 'api'\ncron.use_background_workers = on\n" if $run->{cron};
 	$settings .= "meter.flush_interval = 0\nmeter.rollup_interval = 0\n"
 	  if !$run->{worker} && !$run->{'no-preload'};
+	$settings .= "$_\n" for grep { /=/ } keys %$run;
 	return $settings;
 }
 
@@ -236,7 +258,6 @@ sub start_server
 	run_quietly($log, @psql, '-d', 'postgres', '-c', 'CREATE DATABASE api') or die "CREATE DATABASE failed\n";
 	return if $run->{bare};
 	run_quietly($log, @psql, '-d', 'api',
-		($run->{cron} ? ('-c', 'CREATE EXTENSION pg_cron') : ()),
 		'-c', 'CREATE EXTENSION meter CASCADE')
 	  or die "CREATE EXTENSION failed, see $log\n";
 	return;
@@ -296,6 +317,7 @@ sub fault
 		return $printed =~ /^(?:ERROR|WARNING|FATAL|PANIC|invalid command)\b/m ? "an error that the page does not show:\n$printed" : '';
 	}
 	my $shown = essence($example->{shown}{body});
+	$printed = $example->{essence} = only_shown($printed, $shown);
 	return headings($printed) eq headings($shown) ? '' : "other columns than shown:\n$printed"
 	  if $example->{varies};
 	return '' if steady($printed) eq steady($shown);
@@ -342,7 +364,7 @@ sub run_page
 		$n_faults++;
 		$faults .= "example " . ($n + 1) . ":\n$examples[$n]{sql}$fault\n";
 		next if !$update || !$examples[$n]{shown} || !defined $examples[$n]{printed};
-		$examples[$n]{shown}{text} = "```text\n" . essence($examples[$n]{printed}) . "```\n";
+		$examples[$n]{shown}{text} = "```text\n" . $examples[$n]{essence} . "```\n";
 		$written++;
 	}
 	if ($written)

@@ -18,7 +18,7 @@
 # shellcheck source=test/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-stages=${STAGES:-static unit regress isolation tap}
+stages=${STAGES:-static unit regress isolation tap doc}
 passed=0
 failed=0
 exec </dev/null
