@@ -9,9 +9,6 @@ LANGUAGE SQL STABLE PARALLEL RESTRICTED ROWS 10000
 BEGIN ATOMIC
 	WITH tail AS MATERIALIZED (
 		SELECT t.replaces, (t.usage).* FROM meter.usage_tail(usage_span.of_tenant) AS t
-		-- as row security does with meter.usage_hourly
-		WHERE (SELECT meter.visible_tenants()) IS NULL
-			OR (t.usage).tenant = ANY ((SELECT meter.visible_tenants())::text[])
 	)
 	SELECT h.*
 	FROM meter.usage_hourly AS h

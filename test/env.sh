@@ -11,6 +11,7 @@
 #	install_packages demo|test	install what is missing for these
 #	install_missing PACKAGE...	install those that are missing
 #	unpacked VARIABLE PACKAGE PROGRAM	have a program without installing its package
+#	install_optional PACKAGE...	install them, or return that they cannot be had
 #	choose_server				set PG_CONFIG, bindir, pgxs_src
 #	choose_user					set run_user: who runs servers
 #	build_and_install			make, make install
@@ -290,6 +291,16 @@ install_missing()
 			{ tail -n 30 "$install_log" >&2; die "apt-get failed"; }
 	fi
 	allow_main_cluster
+}
+
+# install_optional PACKAGE...: for what can be done without.  Not for packages of
+# PostgreSQL, whose clusters install_missing looks after.  What cannot be had
+# ends a subshell only.
+install_optional()
+{
+	(can_install "$*"
+		apt_get install --no-install-recommends --no-upgrade "$@" ||
+			{ apt_update; apt_get install --no-install-recommends --no-upgrade "$@"; })
 }
 
 # download_package PACKAGE DIRECTORY: it and what it needs that is missing, as

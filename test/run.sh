@@ -256,6 +256,40 @@ programs()
 	fi
 }
 
+# A browser, for what people look at.
+browser()
+{
+	export CHROMIUM
+	CHROMIUM=${CHROMIUM:-$(command -v chromium || true)}
+	[ -z "$CHROMIUM" ] && wanted 034_dashboard || return 0
+	say "  installing Chromium"
+	if install_optional chromium; then
+		CHROMIUM=$(command -v chromium || true)
+	else
+		say "  no Chromium: what needs one is skipped"
+	fi
+}
+
+# What the examples of middlewares are written in, as far as it can be had; Node
+# itself is not installed for this.
+languages()
+{
+	wanted 041_middleware || return 0
+	say "  looking for Node, Python and PHP"
+	local packages=(python3-psycopg python3-psycopg-pool python3-starlette python3-uvicorn
+		php-cli php-pgsql php-laravel-framework)
+	install_optional "${packages[@]}" ||
+		say "  no packages for Python and PHP: what needs them is skipped"
+	if command -v npm >/dev/null && mkdir "$work/node" &&
+		timeout 120 npm install --prefix "$work/node" --no-audit --no-fund pg express fastify \
+			>"$install_log" 2>&1; then
+		chmod -R a+rX "$work/node"
+		export NODE_PATH=$work/node/node_modules
+	else
+		say "  no packages for Node: what needs them is skipped"
+	fi
+}
+
 # tap_test FILE NAME: run one; its log in results, its status in $work/tap/NAME.status
 tap_test()
 {
@@ -280,6 +314,8 @@ stage_tap()
 	jobs=${TAP_JOBS:-$(nproc)}
 	small_disk
 	programs
+	browser
+	languages
 	for file in test/t/*.pl; do
 		name=$(basename "$file" .pl)
 		if [ ! -e "$file" ] || ! wanted "$name"; then
