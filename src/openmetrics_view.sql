@@ -22,7 +22,7 @@ CREATE FUNCTION meter.openmetrics_label_sets() RETURNS integer
 LANGUAGE SQL STABLE PARALLEL SAFE
 -- a session that has not called meter yet does not know the parameter
 RETURN COALESCE(NULLIF(current_setting('meter.max_label_sets', true), ''), '100')::integer;
-COMMENT ON FUNCTION meter.openmetrics_label_sets() IS 'meter.max_label_sets';
+COMMENT ON FUNCTION meter.openmetrics_label_sets() IS 'How many sets of labels of each kind monitoring is shown: meter.max_label_sets';
 
 CREATE VIEW meter.openmetrics_service AS
 SELECT t.labels[1] AS tenant, t.labels[2] AS service, t.calls AS requests, t.cost
