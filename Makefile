@@ -89,6 +89,7 @@ OBJS = \
 	src/meter.o \
 	src/metric.o \
 	src/model_price.o \
+	src/openmetrics.o \
 	src/owner.o \
 	src/partition.o \
 	src/query_mask.o \
@@ -209,6 +210,9 @@ SQL_PARTS = \
 	src/compare.sql \
 	src/api_version.sql \
 	src/recommendation.sql \
+	src/openmetrics.sql \
+	src/openmetrics_view.sql \
+	src/openmetrics_text.sql \
 	src/html.sql \
 	src/chart.sql \
 	src/dashboard_data.sql \
@@ -241,7 +245,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	price credit coupon reference billing aggregation rating delta close outbox \
 	cost export budget forecast projection context provision violation \
 	alert_rule alert silence incident notification signal \
-	storage capacity health tenant_health time_series statistics compare api_version recommendation \
+	storage capacity health tenant_health openmetrics time_series statistics compare api_version recommendation \
 	row_security maintain schedule stats dashboard \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))

@@ -33,7 +33,8 @@ my %page_of = (
 	close => 'bill', delta => 'bill', dimension => 'metric', element => 'batch', event => 'track',
 	event_row => 'track', focus => 'export', fold => 'rollup', gauge_limit => 'capacity', header => 'decision',
 	html => 'dashboard', ignore => 'endpoint', late => 'rollup', launcher => 'worker', listen => 'violation',
-	openmetrics => 'prometheus', owner => 'bill', partition => 'flush', query_mask => 'secret', rating => 'billing',
+	openmetrics => 'prometheus', openmetrics_text => 'prometheus', openmetrics_view => 'prometheus',
+	owner => 'bill', partition => 'flush', query_mask => 'secret', rating => 'billing',
 	recent => 'signal', refuse => 'limit', reject => 'flush', shared => 'setting', total => 'rollup',
 	users => 'usage', waiting => 'flush', writer => 'log');
 

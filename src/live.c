@@ -29,14 +29,14 @@
 #define INBOX_QUERY \
 	"SELECT 9223372036854775807 AS seq, at, tenant, metric, quantity, service, " \
 	"endpoint, method, status, latency_ms, user_id, cost, metadata, " \
-	"error_message IS NOT NULL, false, false " \
+	"error_message IS NOT NULL, NULL::bigint, false " \
 	"FROM meter.inbox WHERE validated AND corrects IS NULL"
 
 /* The tokens that the flush will append behind calls of language models. */
 #define TOKENS_QUERY \
 	"SELECT 9223372036854775807 AS seq, i.at, i.tenant, '" LLM_TOKENS "'::text, t.quantity, i.service, " \
 	"i.endpoint, i.method, NULL::integer, NULL::double precision, i.user_id, NULL::numeric, t.metadata, " \
-	"false, false, false " \
+	"false, NULL::bigint, false " \
 	"FROM meter.inbox AS i CROSS JOIN LATERAL meter.tokens_of_call(i.metadata) AS t " \
 	"WHERE i.validated AND i.corrects IS NULL AND i.metric = '" LLM_REQUESTS "'"
 

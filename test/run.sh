@@ -244,29 +244,15 @@ remove_small_disk()
 	umount "$METER_SMALL_DISK" || umount -l "$METER_SMALL_DISK"
 }
 
-# PgBouncer, of which no service must be there afterwards: its package is unpacked,
-# not installed, with the libraries that are missing.
-pooler()
+# Programs of packages that only single tests need.
+programs()
 {
-	local dir=$work/pgbouncer deb
-
-	export PGBOUNCER
-	PGBOUNCER=${PGBOUNCER:-$(PATH=$PATH:/usr/sbin command -v pgbouncer || true)}
-	[ -z "$PGBOUNCER" ] && wanted 023_context || return 0
-	mkdir -p "$dir/partial"
-	# what cannot be had ends a subshell only
-	if (can_install pgbouncer
-		download_package pgbouncer "$dir" || { apt_update; download_package pgbouncer "$dir"; }); then
-		for deb in "$dir"/*.deb; do
-			dpkg-deb -x "$deb" "$dir"
-		done
-		PGBOUNCER=$dir/run
-		say "#!/bin/sh
-LD_LIBRARY_PATH=$(printf '%s:' "$dir"/usr/lib/*-linux-gnu*) exec $dir/usr/sbin/pgbouncer \"\$@\"" >"$PGBOUNCER"
-		chmod -R a+rX "$dir"
-		chmod 0755 "$PGBOUNCER"
-	else
-		say "  no PgBouncer: what needs one is skipped"
+	! wanted 023_context || unpacked PGBOUNCER pgbouncer /usr/sbin/pgbouncer
+	if wanted 035_prometheus; then
+		unpacked PROMETHEUS prometheus /usr/bin/prometheus
+		unpacked PROMTOOL prometheus /usr/bin/promtool
+		unpacked SQL_EXPORTER prometheus-sql-exporter /usr/bin/prometheus-sql-exporter
+		unpacked POSTGRES_EXPORTER prometheus-postgres-exporter /usr/bin/prometheus-postgres-exporter
 	fi
 }
 
@@ -327,7 +313,7 @@ stage_tap()
 
 	jobs=${TAP_JOBS:-$(nproc)}
 	small_disk
-	pooler
+	programs
 	browser
 	languages
 	for file in test/t/*.pl; do
