@@ -31,7 +31,7 @@ return_quota(ReturnSetInfo *rsinfo, const LimitHit *hit)
 	Datum		values[QUOTA_COLUMNS];
 	bool		nulls[QUOTA_COLUMNS] = {false};
 	int			warning = rule->unlimited ? 0 :
-		limit_warning(&hit->bucket, &rule->limit);
+	limit_warning(&hit->bucket, &rule->limit);
 
 	values[0] = CStringGetTextDatum(rule->name);
 	values[1] = CStringGetTextDatum(rule->pattern);
@@ -89,7 +89,10 @@ meter_quota_state(PG_FUNCTION_ARGS)
 		{
 			const Rule *rule = result.hits[i].rule;
 
-			/* a less specific rule that holds here, too, comes by its own pattern */
+			/*
+			 * a less specific rule that holds here, too, comes by its own
+			 * pattern
+			 */
 			if (rule->limit.window &&
 				strlen(rule->pattern) == VARSIZE_ANY_EXHDR(call.resource) &&
 				memcmp(rule->pattern, VARDATA_ANY(call.resource), strlen(rule->pattern)) == 0)
