@@ -1,4 +1,4 @@
--- meter_isolation_audit(), rules 32 to 37: functions, views and settings
+-- meter_isolation_audit(), rules 32 to 38: functions, views and settings
 SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS meter CASCADE;
 CREATE EXTENSION meter CASCADE;
@@ -82,6 +82,20 @@ SELECT * FROM leak('ALTER ROLE regress_audit_a SET row_security = off');
 -- 36: row security that does not hold
 SELECT * FROM leak('ALTER TABLE audit_a.secret NO FORCE ROW LEVEL SECURITY');
 SELECT * FROM leak('CREATE POLICY p ON audit_a.secret USING (true)', 'ALTER TABLE audit_a.secret DISABLE ROW LEVEL SECURITY');
+
+-- 38: functions named like meter's, whatever their arguments; worse if they are the
+-- tenant's own, who may change them.  Other names of meter's kind are not found, nor
+-- are those in schemas that no context looks in.
+CREATE FUNCTION audit_a.meter_tracked() RETURNS int LANGUAGE sql RETURN 1;
+REVOKE ALL ON FUNCTION audit_a.meter_tracked FROM PUBLIC;
+CREATE FUNCTION audit_open.meter_check(text) RETURNS bool LANGUAGE sql RETURN true;
+SELECT rule, severity, tenant, other_tenant, object, replace(detail, quote_ident(current_user), 'me') AS detail, regexp_replace(remedy, '[0-9]+$', 'oid') AS remedy, is_left
+FROM (
+	SELECT * FROM leak('CREATE FUNCTION audit_a.meter_check(varchar) RETURNS bool LANGUAGE sql RETURN true', 'ALTER FUNCTION audit_a.meter_check OWNER TO regress_audit_a',
+		'REVOKE ALL ON FUNCTION audit_a.meter_check FROM PUBLIC')
+	UNION ALL
+	SELECT * FROM leak('CREATE PROCEDURE audit_b.meter_track() LANGUAGE sql AS ''''', 'REVOKE ALL ON PROCEDURE audit_b.meter_track FROM PUBLIC')
+) AS l;
 
 -- 37: the same name
 CREATE TABLE public.secret (id int);

@@ -188,5 +188,24 @@ SELECT tenant, spent, percent, status, blocked, error FROM meter.budget_status W
 SELECT (meter_check('p')).reason;
 COMMIT;
 
+-- One whose usage needs events that are gone, as half an hour off UTC where its month
+-- begins, does not keep the others from being rated: 10 more at 0.5.
+SET meter.durability = 'commit';
+INSERT INTO meter.tenant (tenant, started_on, time_zone, billing_anchor)
+SELECT 'r', '2000-01-01', 'Asia/Kolkata', extract(day FROM (now() AT TIME ZONE 'Asia/Kolkata') - interval '10 days');
+SELECT meter_track('r', 'calls', 1, at => period_from) FROM meter.billing_period((now() AT TIME ZONE 'Asia/Kolkata' - interval '10 days')::date, '{r}');
+SELECT roll();
+SET meter.retention = '2d';
+SELECT count(*) FILTER (WHERE action = 'dropped') > 0 AS dropped FROM meter_maintain();
+RESET meter.retention;
+INSERT INTO meter.budget (tenant, amount, basis, currency) VALUES ('r', 100, 'charge', 'USD');
+SELECT meter_track('p', 'calls', 10);
+SELECT roll();
+SET client_min_messages = error;
+SELECT meter_refresh_budgets() > 0 AS refreshed;
+RESET client_min_messages;
+SELECT tenant, spent, regexp_replace(error, 'of .* are', 'of ... are') AS error FROM meter.budget_status WHERE tenant IN ('p', 'r') ORDER BY 1;
+RESET meter.durability;
+
 DROP EXTENSION meter CASCADE;
 DROP FUNCTION roll;

@@ -32,7 +32,7 @@ BEGIN
 END
 $$;
 CREATE VIEW lines AS
-SELECT l.tenant, to_char(l.month, 'YYYY-MM') AS month, l.revision AS rev, l.kind, l.price, to_char(l.for_month, 'YYYY-MM') AS for_month, l.quantity,
+SELECT l.tenant, to_char(l.month, 'YYYY-MM') AS month, l.revision AS rev, l.kind, l.price, l.metric, to_char(l.for_month, 'YYYY-MM') AS for_month, l.quantity,
 	l.billed_quantity AS billed, l.amount, b.currency, b.status, l.details - 'terms' - 'lines' - 'tiers' - 'charge' AS why
 FROM meter.bill_line AS l JOIN meter.bill AS b USING (tenant, month, revision)
 ORDER BY l.tenant COLLATE "C", l.month, l.revision, l.line;
@@ -110,8 +110,8 @@ CALL meter_close_month('2025-07-01');
 CALL meter_close_month('2025-06-01');
 SELECT month, kind, for_month, quantity, amount FROM lines WHERE tenant = 'quiet' AND month >= '2025-06';
 
--- A price that is gone goes on being billed as it was; one that was added is not billed
--- for what is over, but all else is
+-- A price that is gone goes on holding for what is over, 1 more at 10; one that was added
+-- is not billed for that, but all else is
 SELECT used('quiet', 1, '2025-07-12'), used('most', 1, '2025-07-12');
 SELECT flushed();
 DELETE FROM meter.price WHERE tenant = 'quiet';
@@ -120,11 +120,71 @@ INSERT INTO meter.price (tenant, price, metric, model, params) VALUES ('quiet', 
 CALL meter_close_month('2025-08-01');
 SELECT tenant, kind, price, for_month, quantity, amount FROM lines WHERE tenant IN ('quiet', 'most') AND month = '2025-08';
 
--- Another period: what is late for it is not known any more
+-- Another period: what is late for the old one is 1 more at 10 of August, a half off
 UPDATE meter.tenant SET billing_anchor = 15 WHERE tenant = 'capped';
 SELECT used('capped', 1, '2025-08-12');
 SELECT flushed();
 SELECT kind, for_month, quantity, amount FROM meter_bill('capped', '2025-09-01');
+
+-- What was billed stays what it was, whatever has become of the price and of the plan:
+-- 2 more at 10 each.  What is to be counted otherwise, for less of the month, or is new
+-- is so in the months that follow.
+INSERT INTO meter.metric (metric, kind) VALUES ('disk', 'gauge');
+INSERT INTO meter.tenant (tenant, plan, started_on)
+SELECT t, 'empty', '2025-09-01' FROM unnest('{counted,ended,left,added,renamed}'::text[]) AS t;
+INSERT INTO meter.price (tenant, price, metric, model, params)
+SELECT t, 'calls', 'calls', 'per_unit', '{"unit_amount": 10}' FROM unnest('{counted,ended,left,added,renamed}'::text[]) AS t;
+INSERT INTO meter.price (tenant, price, metric, aggregation, model, params) VALUES ('added', 'highest', 'disk', 'max', 'per_unit', '{"unit_amount": 7}');
+SELECT count(used(t, 3, '2025-09-20')) FROM unnest('{counted,ended,left,added,renamed}'::text[]) AS t;
+SELECT flushed();
+CALL meter_close_month('2025-09-01');
+SELECT count(used(t, 2, '2025-09-10')) FROM unnest('{counted,ended,left,added,renamed}'::text[]) AS t;
+SELECT meter_track('added', 'disk', 5, at => '2025-09-10');
+SELECT flushed();
+UPDATE meter.price SET aggregation = 'count' WHERE tenant = 'counted';
+UPDATE meter.price SET valid_to = '2025-09-15' WHERE tenant = 'ended';
+UPDATE meter.price SET price = 'requests', metric = 'requests' WHERE tenant = 'renamed';
+INSERT INTO meter.subscription (tenant, valid_from, plan) VALUES ('left', '2025-09-01', 'empty'), ('left', '2025-09-15', NULL), ('left', '2025-10-01', 'empty');
+-- the highest level had nothing to say then, 5 at 7; that of calls is new
+INSERT INTO meter.price (tenant, price, metric, aggregation, model, params) VALUES ('added', 'highest calls', 'calls', 'max', 'per_unit', '{"unit_amount": 7}');
+CALL meter_close_month('2025-10-01');
+SELECT tenant, kind, price, metric, for_month, quantity, amount FROM lines WHERE month = '2025-10' AND tenant IN ('counted', 'ended', 'left', 'added', 'renamed');
+
+-- A bill with a delta that is voided after the next one was made: whichever comes next
+-- has the delta again, and after that none
+CALL meter_close_month('2025-11-01');
+SELECT meter_void_bill('ended', '2025-10-01', 'test');
+SELECT kind, for_month, quantity, amount FROM meter_bill('ended', '2025-12-01');
+CALL meter_close_month('2025-10-01');
+SELECT rev, status, kind, for_month, quantity, amount FROM lines WHERE tenant = 'ended' AND month = '2025-10';
+SELECT kind, for_month, quantity, amount FROM meter_bill('ended', '2025-12-01');
+
+-- A month that is billed anew in another currency: 5 units are 25 euros at 0.5, and what
+-- was billed for 2 of them, 20 dollars, is 10 euros, which are taken back.  1 more is 5.
+SELECT meter_void_bill('counted', '2025-09-01', 'test');
+UPDATE meter.tenant SET currency = 'EUR' WHERE tenant = 'counted';
+UPDATE meter.price SET aggregation = 'sum' WHERE tenant = 'counted';
+INSERT INTO meter.fx_rate (base, quote, valid_from, rate) VALUES ('USD', 'EUR', '2025-09-01', 0.5);
+CALL meter_close_month('2025-09-01');
+SELECT rev, status, currency, kind, for_month, quantity, amount, why FROM lines WHERE tenant = 'counted' AND month = '2025-09';
+SELECT used('counted', 1, '2025-09-11');
+SELECT flushed();
+SELECT kind, for_month, quantity, amount, currency FROM meter_bill('counted', '2025-12-01');
+
+-- What needs events that are gone, as in a time zone half an hour off, is not billed
+-- any more, and all else is
+INSERT INTO meter.tenant (tenant, plan, started_on, time_zone) VALUES ('kolkata', 'empty', '2025-09-01', 'Asia/Kolkata');
+INSERT INTO meter.price (tenant, price, metric, model, params) VALUES ('kolkata', 'calls', 'calls', 'per_unit', '{"unit_amount": 10}');
+SELECT used('kolkata', 3, '2025-08-31 18:40'), used('kolkata', 3, '2025-10-20');
+SELECT flushed();
+CALL meter_close_month('2025-09-01');
+SET meter.retention = '1d';
+SELECT count(*) > 0 AS dropped FROM meter_maintain();
+SET meter.retention = 0;
+SELECT used('kolkata', 1, '2025-09-11');
+SELECT flushed();
+CALL meter_close_month('2025-10-01');
+SELECT kind, for_month, quantity, amount FROM lines WHERE tenant = 'kolkata' AND month = '2025-10';
 
 -- All bills add up, and each month has been billed as it is
 SELECT count(*) AS wrong FROM meter.bill AS b

@@ -137,8 +137,15 @@ SELECT rating_tenant('anchored', 'basic', '2025-03-25', zone => 'America/New_Yor
 -- all of March there has 743 hours, of which 15 days are 360, and the first 16 are 383
 SELECT rating_tenant('summer', 'hundred', '2025-03-17', zone => 'America/New_York');
 
+-- an average of 3, 3 and 4 at 0.0015, and 20 minutes at 0.015 an hour, are half a cent each
+SELECT rating_tenant('thirds'), rating_used('thirds', 3), rating_used('thirds', 3), rating_used('thirds', 4),
+	rating_used('thirds', 1, '2025-03-20 00:00', 'level'), rating_used('thirds', 0, '2025-03-20 00:20', 'level');
+INSERT INTO meter.price (tenant, price, metric, aggregation, model, params) VALUES
+	('thirds', 'average', 'calls', 'avg', 'per_unit', '{"unit_amount": 0.0015}'), ('thirds', 'hours', 'level', 'time_weighted', 'per_unit', '{"unit_amount": 0.015}');
+
 SELECT * FROM meter_flush();
 SELECT meter_rollup();
+SELECT * FROM rating_bill('thirds');
 SELECT * FROM rating_bill('half');
 SELECT * FROM rating_bill('changed');
 SELECT * FROM rating_bill('cancelled');

@@ -20,6 +20,17 @@ CREATE TYPE meter.usage_segment AS (
 COMMENT ON TYPE meter.usage_segment IS
 'What is to be aggregated: a metric of a tenant, of events with these dimensions, from from_at up to to_at; a number tells the segments apart. first_hour and last_hour are the bounds of the full hours (UTC) in it. What is narrowed to a part of an hour is a segment, too. filtered is whether dims are to be looked at';
 
+CREATE FUNCTION meter.segment_of(no integer, tenant text, price_id uuid, metric text, dims jsonb, aggregation text,
+	percentile numeric, model text, gauge boolean, period_seconds numeric, from_at timestamptz, to_at timestamptz)
+RETURNS meter.usage_segment
+LANGUAGE SQL STABLE PARALLEL SAFE
+RETURN ROW(no, tenant, price_id, metric, dims, dims <> '{}', aggregation, percentile, model, gauge, period_seconds,
+	from_at, to_at, date_trunc('hour', from_at - interval '1 microsecond', 'UTC') + interval '1 hour',
+	date_trunc('hour', to_at, 'UTC'))::meter.usage_segment;
+COMMENT ON FUNCTION meter.segment_of(integer, text, uuid, text, jsonb, text, numeric, text, boolean, numeric,
+	timestamptz, timestamptz) IS
+'A meter.usage_segment, with what follows from its bounds and dimensions';
+
 -- The queries below are planned for the segments they are called with: a few are
 -- looked up by index, thousands are joined to a whole month at once.  That is
 -- why they are handed from function to function as arrays, whose length the
@@ -309,7 +320,7 @@ BEGIN
 		WHEN s.model = 'dynamic' THEN COALESCE(t.cost, 0)
 		WHEN s.aggregation = 'count' THEN COALESCE(t.events, 0)
 		WHEN s.aggregation = 'sum' THEN COALESCE(t.quantity, 0)
-		WHEN s.aggregation = 'avg' THEN t.quantity / NULLIF(t.events, 0)
+		WHEN s.aggregation = 'avg' THEN meter.bill_quotient(t.quantity, NULLIF(t.events, 0))
 		WHEN s.aggregation = 'min' THEN LEAST(t.quantity_min, l.carried_min)
 		WHEN s.aggregation = 'max' THEN GREATEST(t.quantity_max, l.carried_max)
 		WHEN s.aggregation = 'last' THEN COALESCE(t.last[3], l.carried_last)
@@ -369,8 +380,8 @@ BEGIN
 		FROM meter.segment_event(pieces, hours) AS e
 		GROUP BY 1, 2
 		UNION ALL
-		SELECT s.no, l.hour, sum(l.level_seconds)
-			/ extract(epoch FROM LEAST(l.hour + interval '1 hour', s.to_at) - GREATEST(l.hour, s.from_at))
+		SELECT s.no, l.hour, meter.bill_quotient(sum(l.level_seconds),
+			extract(epoch FROM LEAST(l.hour + interval '1 hour', s.to_at) - GREATEST(l.hour, s.from_at)))
 		FROM unnest(gauges) AS s
 		JOIN (
 			SELECT h.no, date_trunc('hour', h.first_at, 'UTC') AS hour, h.level_seconds
@@ -402,7 +413,7 @@ BEGIN
 		FROM counted AS c
 		JOIN hourly AS h ON h.no = c.no
 	)
-	SELECT no, COALESCE(max(value) FILTER (WHERE rank = wanted), 0)
+	SELECT no, COALESCE(trim_scale(max(value) FILTER (WHERE rank = wanted)), 0)
 	FROM ranked
 	GROUP BY no;
 END
@@ -503,7 +514,8 @@ BEGIN
 		SELECT t.no, t.quantity
 		FROM meter.segment_percentile(ARRAY(SELECT o FROM unnest(others) AS o WHERE o.aggregation = 'percentile')) AS t
 		UNION ALL
-		SELECT o.no, t.level_seconds / CASE o.aggregation WHEN 'time_weighted' THEN 3600 ELSE o.period_seconds END
+		SELECT o.no, meter.bill_quotient(t.level_seconds,
+			CASE o.aggregation WHEN 'time_weighted' THEN 3600 ELSE o.period_seconds END)
 		FROM unnest(others) AS o
 		JOIN meter.segment_level(ARRAY(
 			SELECT o FROM unnest(others) AS o
@@ -537,10 +549,8 @@ SET jit = off
 AS $$
 BEGIN
 	RETURN (
-		SELECT array_agg(ROW(s.row_number, s.tenant, s.price_id, s.metric, s.dims, s.dims <> '{}', s.aggregation,
-			s.percentile, s.model, s.gauge, s.period_seconds, s.from_at, s.to_at,
-			date_trunc('hour', s.from_at - interval '1 microsecond', 'UTC') + interval '1 hour',
-			date_trunc('hour', s.to_at, 'UTC'))::meter.usage_segment)
+		SELECT array_agg(meter.segment_of(s.row_number, s.tenant, s.price_id, s.metric, s.dims, s.aggregation,
+			s.percentile, s.model, s.gauge, s.period_seconds, s.from_at, s.to_at))
 		FROM (
 			SELECT row_number() OVER ()::integer, s.tenant, s.price_id, p.metric, p.dims, p.aggregation, p.percentile,
 				p.model, COALESCE(m.kind = 'gauge', false) AS gauge, s.period_seconds, s.from_at, s.to_at

@@ -104,7 +104,9 @@ FROM (VALUES
 	(36, 'row security', 'warning', true,
 		'Row-level security of a table does not hold for its owner, as whom the tenant works.'),
 	(37, 'shadowed table', 'warning', true,
-		'A table of the same name is in the schema public, and is used instead of the tenant''s when a session''s search_path is lost.')
+		'A table of the same name is in the schema public, and is used instead of the tenant''s when a session''s search_path is lost.'),
+	(38, 'shadowed function', 'critical', true,
+		'A function is named like one of meter''s, and comes before it in the search_path of the tenant''s context: whoever calls that without its schema calls this one, which decides and does with the caller''s rights what it likes.')
 ) AS v(rule, name, severity, is_static, explanation);
 COMMENT ON VIEW meter.isolation_rule IS
 'What meter_isolation_audit() looks for: the number of each rule, its name, how bad a finding is unless it says otherwise (critical, warning, info), why, and whether the catalogs are certain of it (is_static)';

@@ -220,6 +220,37 @@ $$;
 COMMENT ON FUNCTION meter.audit_table() IS
 'Rules 36 and 37 of the audit: row-level security that does not hold for the owner, and names that are also in public';
 
+-- Rule 38.  In a context's search_path the tenant's schema comes first, then
+-- public, and that of meter's functions last.  Whatever its arguments are, a
+-- function of the same name may be what a call fits best.
+CREATE FUNCTION meter.audit_shadow() RETURNS SETOF meter.isolation_finding
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH own AS MATERIALIZED (
+		SELECT p.oid, p.proname, p.pronamespace
+		FROM pg_extension AS e
+		JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+			AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+		JOIN pg_proc AS p ON p.oid = d.objid
+		WHERE e.extname = 'meter' AND p.pronamespace = e.extnamespace
+	)
+	SELECT 38, CASE WHEN NOT EXISTS (SELECT FROM meter.audit_worker() AS w
+			WHERE w.tenant = s.tenant AND w.role = p.proowner) THEN 'warning' END,
+		s.tenant, NULL, meter.object_identity('pg_proc'::regclass, p.oid, 0),
+		format('It is found before %s, and belongs to %s.', o.name, p.proowner::regrole),
+		format('ALTER ROUTINE %s RENAME TO %I', p.oid::regprocedure, left(p.proname::text, 40) || '_shadow_' || p.oid)
+	FROM (SELECT m.proname, m.pronamespace, min(format('%I.%I()', m.pronamespace::regnamespace, m.proname)) AS name
+		FROM own AS m GROUP BY m.proname, m.pronamespace) AS o
+	JOIN pg_proc AS p ON p.proname = o.proname AND p.pronamespace <> o.pronamespace
+		AND p.oid NOT IN (SELECT m.oid FROM own AS m)
+	LEFT JOIN meter.tenant_schema AS s ON s.schema = p.pronamespace
+	WHERE s.tenant IS NOT NULL
+		OR (p.pronamespace = to_regnamespace('public') AND EXISTS (SELECT FROM meter.tenant_schema))
+$$;
+COMMENT ON FUNCTION meter.audit_shadow() IS
+'Rule 38 of the audit: functions that are called instead of meter''s';
+
 CREATE FUNCTION meter.audit_code() RETURNS SETOF meter.isolation_finding
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -228,6 +259,7 @@ AS $$
 	UNION ALL SELECT * FROM meter.audit_view()
 	UNION ALL SELECT * FROM meter.audit_setting()
 	UNION ALL SELECT * FROM meter.audit_table()
+	UNION ALL SELECT * FROM meter.audit_shadow()
 $$;
 COMMENT ON FUNCTION meter.audit_code() IS
-'Rules 32 to 37 of the audit: functions, views, settings and tables of tenants';
+'Rules 32 to 38 of the audit: functions, views, settings and tables of tenants';

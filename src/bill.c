@@ -11,6 +11,8 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
 
 #include "context.h"
 #include "owner.h"
@@ -42,6 +44,20 @@ argument(FunctionCallInfo fcinfo, int number, const char *name)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name)));
 	return PG_GETARG_DATUM(number);
+}
+
+/* The month that a day is in, YYYY-MM. */
+static char *
+month_shown(DateADT day)
+{
+	int			year,
+				month,
+				mday;
+
+	if (DATE_NOT_FINITE(day))
+		return day < 0 ? "-infinity" : "infinity";
+	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &mday);
+	return psprintf("%04d-%02d", year, month);
 }
 
 PG_FUNCTION_INFO_V1(meter_void_bill);
@@ -98,8 +114,9 @@ meter_void_bill(PG_FUNCTION_ARGS)
 	if (voided == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("tenant \"%s\" has no bill for that month to void",
-						text_to_cstring(DatumGetTextPP(values[0])))));
+				 errmsg("tenant \"%s\" has no bill for %s to void",
+						text_to_cstring(DatumGetTextPP(values[0])),
+						month_shown(DatumGetDateADT(values[1])))));
 	execute_plan(credit_plan, values, SPI_OK_DELETE);
 	owner_end(&scope);
 	PG_RETURN_VOID();

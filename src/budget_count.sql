@@ -278,12 +278,14 @@ BEGIN
 	LOOP
 		BEGIN
 			PERFORM meter.budget_rate(chunk.month, chunk.tenants);
-		EXCEPTION WHEN data_exception OR integrity_constraint_violation OR raise_exception THEN
+		EXCEPTION WHEN data_exception OR integrity_constraint_violation OR raise_exception
+				OR object_not_in_prerequisite_state THEN
 			-- one that cannot be rated shall not keep others from it
 			FOREACH of_tenant IN ARRAY chunk.tenants LOOP
 				BEGIN
 					PERFORM meter.budget_rate(chunk.month, ARRAY[of_tenant]);
-				EXCEPTION WHEN data_exception OR integrity_constraint_violation OR raise_exception THEN
+				EXCEPTION WHEN data_exception OR integrity_constraint_violation OR raise_exception
+						OR object_not_in_prerequisite_state THEN
 					GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
 					UPDATE meter.budget_period AS w SET counted_at = now(), error = message
 					FROM meter.budget_now AS b

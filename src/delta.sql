@@ -24,6 +24,17 @@ BEGIN
 		AND u.seq > (SELECT max(l.position) FROM meter.bill AS l
 			WHERE l.tenant = b.tenant AND l.month >= b.month AND l.month <> of_month AND l.status = 'final')
 	UNION
+	-- what a bill had billed for an earlier month, and was voided after all later
+	-- ones had looked
+	SELECT DISTINCT v.tenant, l.for_month
+	FROM meter.bill AS v
+	JOIN meter.bill_line AS l ON l.tenant = v.tenant AND l.month = v.month AND l.revision = v.revision
+	JOIN meter.bill AS b ON b.tenant = v.tenant AND b.month = l.for_month AND b.status = 'final'
+	WHERE v.tenant = ANY (of_tenants) AND v.status = 'void'
+		AND l.kind = 'delta' AND l.for_month < of_month
+		AND v.voided_at > ALL (SELECT o.rated_at FROM meter.bill AS o
+			WHERE o.tenant = v.tenant AND o.month > l.for_month AND o.month <> of_month AND o.status = 'final')
+	UNION
 	-- a bill that was voided, for which a later one has billed something
 	SELECT DISTINCT l.tenant, l.for_month
 	FROM meter.bill AS b
@@ -33,7 +44,57 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION meter.bill_late(date, text[]) IS
-'The earlier months that bills of a month have to look at again, since usage has come late or was corrected after the final bill; and the month itself if a later bill has billed something for it already, as when it was voided and is billed anew';
+'The earlier months that bills of a month have to look at again, since usage has come late or was corrected after the final bill, or a bill that had billed that was voided; and the month itself if a later bill has billed something for it already, as when it was voided and is billed anew';
+
+-- What needs events that are not kept any more is left out: no bill waits for it.
+CREATE FUNCTION meter.bill_late_periods(of_month date, of_tenants text[], for_months date[])
+RETURNS TABLE (for_month date, periods meter.bill_period[])
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 2
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	gone text[];
+	missing record;
+BEGIN
+	FOR for_month, periods IN
+		-- a final bill's period has the bounds it had, also if the tenant's time zone or
+		-- anchor was changed since
+		SELECT m.for_month, array_agg(CASE WHEN b.tenant IS NULL THEN p
+			ELSE ROW(p.tenant, b.period_from, b.period_to, trim_scale(extract(epoch FROM b.period_to - b.period_from)),
+				p.last_day, p.currency, p.digits, p.tax_percent, p.is_final)::meter.bill_period END)
+		FROM (
+			SELECT u.for_month, array_agg(u.tenant) AS tenants
+			FROM unnest(of_tenants, for_months) AS u(tenant, for_month)
+			GROUP BY u.for_month
+		) AS m
+		CROSS JOIN LATERAL unnest(meter.bill_periods(m.for_month, m.tenants)) AS p
+		LEFT JOIN meter.bill AS b ON b.tenant = p.tenant AND b.month = m.for_month AND b.status = 'final'
+		GROUP BY m.for_month
+	LOOP
+		IF for_month <> of_month THEN
+			gone := '{}';
+			FOR missing IN
+				SELECT m.tenant, min(m.day) AS day
+				FROM meter.segment_missing(meter.bill_segments(for_month, periods)) AS m
+				GROUP BY m.tenant
+			LOOP
+				RAISE WARNING 'what is late for the bill of tenant "%" for % cannot be billed', missing.tenant,
+					to_char(for_month, 'YYYY-MM')
+					USING DETAIL = format('The events of %s, which it takes, are not kept any more.', missing.day),
+						HINT = 'Raise meter.retention to keep events longer.';
+				gone := gone || missing.tenant;
+			END LOOP;
+			IF gone <> '{}' THEN
+				periods := ARRAY(SELECT p FROM unnest(periods) AS p WHERE p.tenant <> ALL (gone));
+			END IF;
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION meter.bill_late_periods(date, text[], date[]) IS
+'The periods of earlier months that bills of a month have to look at again, of tenants and months in pairs, without those that need events that were dropped, with a warning of each';
 
 CREATE FUNCTION meter.bill_delta(of_month date, periods meter.bill_period[]) RETURNS SETOF meter.bill_line
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 100
@@ -50,40 +111,35 @@ BEGIN
 	END IF;
 	RETURN QUERY
 	WITH late AS MATERIALIZED (
-		-- not a period that has other bounds since, as the tenant's time zone or
-		-- anchor was changed
-		SELECT m.for_month, array_agg(p) AS periods, array_agg(p.tenant) AS tenants
-		FROM (
-			SELECT u.for_month, array_agg(u.tenant) AS tenants
-			FROM unnest(tenants, months) AS u(tenant, for_month)
-			GROUP BY u.for_month
-		) AS m
-		CROSS JOIN LATERAL unnest(meter.bill_periods(m.for_month, m.tenants)) AS p
-		LEFT JOIN meter.bill AS b ON b.tenant = p.tenant AND b.month = m.for_month AND b.status = 'final'
-		WHERE b.tenant IS NULL OR (b.period_from = p.period_from AND b.period_to = p.period_to)
-		GROUP BY m.for_month
+		SELECT p.for_month, p.periods FROM meter.bill_late_periods(of_month, tenants, months) AS p
 	), part AS (
 		-- as it would be now
-		SELECT l.tenant, l.for_month, l.kind AS what, l.price, l.price_id, l.metric, l.dims, l.unit,
+		SELECT l.tenant, l.for_month, b.currency, l.kind AS what, l.price, l.price_id, l.metric, l.dims, l.unit,
 			l.from_at, l.to_at, l.quantity, l.billed_quantity, l.amount, l.details - 'terms' AS details, true AS is_now
 		FROM late AS m
 		CROSS JOIN LATERAL meter.bill_own(m.for_month, m.periods) AS l
+		JOIN meter.bill AS b ON b.tenant = l.tenant AND b.month = m.for_month AND b.status = 'final'
 		WHERE m.for_month <> of_month
 		UNION ALL
 		-- as it was billed, by its own bill and by others; the one that is being made
 		-- bills its month as it is now, so what others have billed for that is too much
-		SELECT l.tenant, l.for_month, CASE WHEN l.kind = 'delta' THEN l.details ->> 'of' ELSE l.kind END,
+		SELECT l.tenant, l.for_month, CASE WHEN x.amount IS NULL THEN b.currency ELSE x.currency END,
+			CASE WHEN l.kind = 'delta' THEN l.details ->> 'of' ELSE l.kind END,
 			l.price, l.price_id, l.metric, l.dims, l.unit, l.from_at, l.to_at, l.quantity, l.billed_quantity,
-			COALESCE((l.details #>> '{fx,amount}')::numeric, l.amount), NULL, false
+			COALESCE(x.amount, l.amount), NULL, false
 		FROM late AS m
-		CROSS JOIN LATERAL unnest(m.tenants) AS a(tenant)
+		CROSS JOIN LATERAL unnest(m.periods) AS a
 		JOIN meter.bill AS b ON b.tenant = a.tenant AND b.month >= m.for_month
 		JOIN meter.bill_line AS l ON l.tenant = b.tenant AND l.month = b.month AND l.revision = b.revision
 			AND l.for_month = m.for_month
+		-- of a delta in another currency, what it is in that of the bill it is for
+		CROSS JOIN LATERAL (
+			SELECT (l.details #>> '{fx,amount}')::numeric AS amount, l.details #>> '{fx,from}' AS currency) AS x
 		WHERE b.status <> 'void' AND b.month <> of_month
 			AND l.kind <> ALL (ARRAY['credit', 'tax'])
 	), delta AS (
-		SELECT p.tenant, p.for_month, p.what, p.price_id,
+		-- a month that was billed anew in another currency has both
+		SELECT p.tenant, p.for_month, p.currency, p.what, p.price_id,
 			CASE WHEN p.what <> 'usage' THEN p.price END AS name,
 			(array_agg(p.price ORDER BY p.is_now DESC))[1] AS price,
 			(array_agg(p.metric ORDER BY p.is_now DESC))[1] AS metric,
@@ -98,7 +154,7 @@ BEGIN
 			sum(p.billed_quantity) FILTER (WHERE NOT p.is_now) AS billed_charged,
 			jsonb_agg(p.details ORDER BY p.from_at) FILTER (WHERE p.is_now) AS details
 		FROM part AS p
-		GROUP BY 1, 2, 3, 4, 5
+		GROUP BY 1, 2, 3, 4, 5, 6
 	)
 	SELECT d.tenant, of_month, NULL::integer, NULL::integer, 'delta'::text COLLATE "C", d.price, d.price_id,
 		d.metric, d.dims, d.from_at, d.to_at, d.for_month,
@@ -112,14 +168,14 @@ BEGIN
 				jsonb_build_object('quantity', trim_scale(d.now_quantity), 'amount', d.now_amount) END,
 			'billed', jsonb_build_object('quantity', trim_scale(d.billed_quantity), 'amount', d.billed_amount),
 			'lines', d.details,
-			'fx', CASE WHEN p.currency <> f.currency THEN jsonb_build_object('from', f.currency, 'to', p.currency,
+			'fx', CASE WHEN p.currency <> d.currency THEN jsonb_build_object('from', d.currency, 'to', p.currency,
 				'day', p.last_day, 'rate', r.rate, 'amount', d.now_amount - d.billed_amount) END))
 	FROM delta AS d
 	JOIN unnest(periods) AS p ON p.tenant = d.tenant
-	LEFT JOIN meter.bill AS f ON f.tenant = d.tenant AND f.month = d.for_month AND f.status = 'final'
-		AND d.for_month <> of_month
+	-- only where there is something to convert
 	CROSS JOIN LATERAL (
-		SELECT CASE WHEN p.currency <> f.currency THEN meter.fx(f.currency, p.currency, p.last_day) ELSE 1 END AS rate
+		SELECT CASE WHEN p.currency <> d.currency AND d.now_amount <> d.billed_amount
+			THEN meter.fx(d.currency, p.currency, p.last_day) ELSE 1 END AS rate
 		OFFSET 0) AS r
 	CROSS JOIN LATERAL (
 		SELECT meter.bill_decimals((d.now_amount - d.billed_amount) * r.rate) AS exact OFFSET 0) AS x

@@ -5,8 +5,8 @@
 -- billed.
 --
 -- Amounts are exact as long as they are products and sums.  A quotient, of which
--- there are two, the conversion of a unit and a part of a period, has 40
--- decimals or more.  What is then rounded to the currency's digits is rounded to
+-- there are three, an average, the conversion of a unit and a part of a period, has
+-- 40 decimals or more.  What is then rounded to the currency's digits is rounded to
 -- 30 decimals before, so that a quotient that was to be a half is one.
 
 -- --- steps of a line ---------------------------------------------------------
@@ -290,6 +290,7 @@ BEGIN
 	), known AS MATERIALIZED (
 		-- for a final bill, prices go on being what they were
 		SELECT l.tenant, l.price_id, (array_agg(l.details -> 'terms'))[1] AS terms,
+			min(l.price) AS price, min(l.metric) AS metric, (array_agg(l.dims))[1] AS dims, min(l.unit) AS unit,
 			sum((l.details ->> 'carried_over')::numeric) AS carried
 		FROM billed AS l GROUP BY l.tenant, l.price_id
 	), carried AS MATERIALIZED (
@@ -300,9 +301,10 @@ BEGIN
 			AND l.kind = 'usage' AND l.to_at = b.period_to AND l.details ? 'carry_over'
 		GROUP BY l.tenant, l.price
 	)
-	SELECT u.tenant, of_month, NULL::integer, NULL::integer, 'usage'::text COLLATE "C", c.price, u.price_id,
-		c.metric, c.dims, u.from_at, u.to_at, of_month,
-		trim_scale(COALESCE(u.quantity, 0)), meter.bill_decimals(charged.quantity), c.unit,
+	SELECT u.tenant, of_month, NULL::integer, NULL::integer, 'usage'::text COLLATE "C", COALESCE(k.price, c.price),
+		u.price_id, COALESCE(k.metric, c.metric), COALESCE(k.dims, c.dims), u.from_at, u.to_at, of_month,
+		meter.bill_decimals(COALESCE(u.quantity, 0)), meter.bill_decimals(charged.quantity),
+		CASE WHEN k.terms IS NULL THEN c.unit ELSE k.unit END,
 		a.exact, round(a.exact, p.digits),
 		jsonb_strip_nulls(jsonb_build_object(
 			'seconds', CASE WHEN x.seconds < p.seconds THEN x.seconds END,
@@ -326,6 +328,7 @@ BEGIN
 				meter.bill_decimals(nullif(LEAST(t.rollover_max,
 					GREATEST(t.rollover_min, r.included + x.carried - r.rounded, 0)), 0)) END))
 		|| jsonb_build_object('terms', COALESCE(k.terms, jsonb_build_object(
+			'aggregation', t.aggregation, 'percentile', t.percentile,
 			'model', t.model, 'params', t.params, 'divisor', t.divisor,
 			'rounding', t.rounding, 'rounding_digits', t.rounding_digits, 'included', t.included,
 			'rollover_min', t.rollover_min, 'rollover_max', t.rollover_max,
@@ -333,7 +336,7 @@ BEGIN
 			'prorate', t.prorate, 'currency', t.currency, 'fx_rate', x.rate)))
 	FROM used AS u
 	JOIN period AS p ON p.tenant = u.tenant
-	JOIN meter.price AS c ON c.price_id = u.price_id
+	LEFT JOIN meter.price AS c ON c.price_id = u.price_id
 	LEFT JOIN known AS k ON k.tenant = u.tenant AND k.price_id = u.price_id
 	LEFT JOIN carried AS o ON o.tenant = u.tenant AND o.price = c.price
 	CROSS JOIN LATERAL jsonb_populate_record(CASE WHEN k.terms IS NULL THEN c END, k.terms) AS t
@@ -383,31 +386,72 @@ BEGIN
 			THEN meter.bill_part(t.min_amount, r.seconds, p.seconds) END) AS amount
 		OFFSET 0) AS l
 	CROSS JOIN LATERAL (SELECT meter.bill_decimals(l.amount * x.rate) AS exact OFFSET 0) AS a
-	WHERE CASE WHEN NOT p.is_final THEN u.quantity IS NOT NULL
-		-- a price that was added afterwards is not the bill's, unless it had
-		-- nothing to say then
-		ELSE k.terms IS NOT NULL OR (u.quantity IS NOT NULL
-			AND c.aggregation <> ALL (ARRAY['count', 'sum', 'unique'])) END
-	UNION ALL
-	-- one that was taken away since is
-	SELECT l.* FROM billed AS l
-	WHERE NOT EXISTS (SELECT FROM used AS u WHERE u.tenant = l.tenant AND u.price_id = l.price_id);
+	WHERE u.quantity IS NOT NULL OR k.terms IS NOT NULL;
 END
 $$;
 COMMENT ON FUNCTION meter.bill_rate(date, meter.bill_period[], meter.bill_quantity[]) IS
 'The lines of bills for quantities of usage: of each price the quantity, converted, rounded, without what is included, charged, discounted, within its maximum and minimum, and in the currency of the bill. For a month that has a final bill, with the terms of that bill';
+
+-- What a final bill has counted is in its lines, whatever has become of its prices,
+-- plans and periods since.  A price that had nothing to say then has no line, and
+-- is asked again.
+CREATE FUNCTION meter.bill_segments(of_month date, periods meter.bill_period[]) RETURNS meter.usage_segment[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	segments CONSTANT meter.usage_segment[] := meter.billing_segment(of_month, ARRAY(
+		SELECT p.tenant FROM unnest(periods) AS p));
+BEGIN
+	IF NOT EXISTS (SELECT FROM unnest(periods) AS p WHERE p.is_final) THEN
+		RETURN segments;
+	END IF;
+	RETURN ARRAY(
+		WITH final AS MATERIALIZED (
+			SELECT b.tenant, b.month, b.revision, b.rated_at, p.period_from, p.period_to, p.seconds
+			FROM unnest(periods) AS p
+			JOIN meter.bill AS b ON b.tenant = p.tenant AND b.month = of_month AND b.status = 'final'
+			WHERE p.is_final
+		), billed AS MATERIALIZED (
+			SELECT l.tenant, l.price_id, l.metric, l.dims, l.details -> 'terms' AS terms, l.from_at, l.to_at, f.seconds
+			FROM final AS f
+			JOIN meter.bill_line AS l ON l.tenant = f.tenant AND l.month = f.month AND l.revision = f.revision
+			WHERE l.kind = 'usage'
+		), counted AS (
+			SELECT s.tenant, s.price_id, s.metric, s.dims, s.aggregation, s.percentile, s.model, s.gauge,
+				s.period_seconds, s.from_at, s.to_at
+			FROM unnest(segments) AS s
+			LEFT JOIN final AS f ON f.tenant = s.tenant
+			LEFT JOIN meter.price AS c ON c.price_id = s.price_id
+			WHERE f.tenant IS NULL OR (s.aggregation <> ALL (ARRAY['count', 'sum', 'unique'])
+				AND c.created_at <= f.rated_at AND s.from_at >= f.period_from AND s.to_at <= f.period_to
+				AND NOT EXISTS (SELECT FROM billed AS l WHERE l.tenant = s.tenant AND l.price_id = s.price_id))
+			UNION ALL
+			SELECT l.tenant, l.price_id, l.metric, l.dims, l.terms ->> 'aggregation', (l.terms ->> 'percentile')::numeric,
+				l.terms ->> 'model', COALESCE(m.kind = 'gauge', false), l.seconds, l.from_at, l.to_at
+			FROM billed AS l
+			LEFT JOIN meter.metric AS m ON m.metric = l.metric
+		)
+		SELECT meter.segment_of((row_number() OVER ())::integer, c.tenant, c.price_id, c.metric, c.dims, c.aggregation,
+			c.percentile, c.model, c.gauge, c.period_seconds, c.from_at, c.to_at)
+		FROM counted AS c);
+END
+$$;
+COMMENT ON FUNCTION meter.bill_segments(date, meter.bill_period[]) IS
+'What is to be aggregated for bills of a month; for those that are final, what they have counted, as they have counted it';
 
 CREATE FUNCTION meter.bill_usage(of_month date, periods meter.bill_period[]) RETURNS SETOF meter.bill_line
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	tenants CONSTANT text[] := ARRAY(SELECT p.tenant FROM unnest(periods) AS p);
+	segments CONSTANT meter.usage_segment[] := meter.bill_segments(of_month, periods);
 BEGIN
 	RETURN QUERY
 	SELECT l.* FROM meter.bill_rate(of_month, periods, ARRAY(
-		SELECT ROW(u.tenant, u.price_id, u.from_at, u.to_at, u.quantity, u.events)::meter.bill_quantity
-		FROM meter.billing_usage(of_month, tenants) AS u)) AS l;
+		SELECT ROW(s.tenant, s.price_id, s.from_at, s.to_at, u.quantity, u.events)::meter.bill_quantity
+		FROM unnest(segments) AS s
+		JOIN meter.segment_usage(segments) AS u ON u.no = s.no)) AS l;
 END
 $$;
 COMMENT ON FUNCTION meter.bill_usage(date, meter.bill_period[]) IS
