@@ -242,9 +242,10 @@ UPDATE meter.tenant SET time_zone = 'Mars/Olympus' WHERE tenant IN ('bolt', 'cor
 ALTER TABLE meter.tenant ENABLE TRIGGER tenant_time_zone_check;
 INSERT INTO meter.rate_limit (id, tenant, plan, resource, per, max) OVERRIDING SYSTEM VALUE VALUES
 	(1, NULL, 'gold', '*', 'hour', 5),
+	-- not hidden: it holds for who comes
 	(2, NULL, 'pro', '*', 'hour', 5), (3, 'bolt', NULL, '*', 'hour', 6), (4, 'cora', NULL, '*', 'hour', 6), (5, 'dora', NULL, '*', 'hour', 6),
-	-- not hidden: dora has none for it, and that of another pattern is another one
-	(6, NULL, 'pro', 'a*', 'hour', 5), (7, 'bolt', NULL, 'a*', 'hour', 6), (8, 'cora', NULL, 'a*', 'hour', 6), (9, 'dora', NULL, 'a', 'hour', 6),
+	-- not hidden: that of another pattern is another one
+	(6, NULL, NULL, 'a*', 'day', 5), (7, NULL, 'free', 'a*', 'day', 6), (8, NULL, 'pro', 'a', 'day', 6),
 	-- not hidden: who has no plan has it
 	(10, NULL, NULL, '*', 'day', 5), (11, NULL, 'free', '*', 'day', 5), (12, NULL, 'pro', '*', 'day', 5);
 SELECT meter_track('erin', service => 'api'), meter_track('fred', service => 'api');

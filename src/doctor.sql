@@ -62,7 +62,7 @@ FROM (VALUES
 	(403, 'tenant_unknown', 'warning', 'Tenants have usage and no row in meter.tenant, so that they are never billed.'),
 	(404, 'tenant_time_zone', 'warning', 'The server does not know the time zone of tenants, and takes UTC.'),
 	(405, 'plan_unused', 'info', 'There are limits of a plan that no tenant has.'),
-	(406, 'rule_hidden', 'info', 'A limit holds for nobody, as each of its tenants has one of its own for the same.'),
+	(406, 'rule_hidden', 'info', 'A limit for all tenants holds for nobody, as each plan has one of its own for the same.'),
 	(407, 'limit_memory', 'warning', 'There was no room to count calls, or there is hardly any left.'),
 	-- names that nobody has
 	(501, 'unknown_tenant', 'warning', 'A row of the configuration is for a tenant of whom nobody has heard.'),
@@ -71,7 +71,7 @@ FROM (VALUES
 	(504, 'unused_metric', 'info', 'A price is for a metric that had no usage for a month.'),
 	(505, 'unknown_dimension', 'warning', 'A row of the configuration asks for a dimension that its metric does not have, and so for usage that there cannot be.'),
 	-- prices and bills
-	(601, 'plan_no_price', 'warning', 'Tenants have a plan that costs nothing: it has neither a price nor a version.'),
+	(601, 'plan_no_price', 'info', 'Tenants have a plan that costs nothing: it has neither a price nor a version.'),
 	(602, 'price_gap', 'warning', 'Between two prices of a name there are days on which none holds.'),
 	(603, 'price_overlap', 'info', 'Two prices charge the same usage of the same tenants on the same days.'),
 	(604, 'fx_rate', 'critical', 'A rate of exchange is missing, so bills cannot be made or charges not be reckoned.'),

@@ -94,22 +94,15 @@ AS $$
 	GROUP BY r.plan
 	UNION ALL
 	SELECT 'rule_hidden', NULL, format('rate_limit %s', r.id),
-		CASE WHEN r.plan IS NOT NULL
-			THEN format('The limit of plan "%s" for %s per %s of "%s" holds for nobody: each of its tenants has one of its own.', r.plan, r.unit, r.per, r.resource)
-			ELSE format('The limit for all tenants for %s per %s of "%s" holds for nobody: each plan, also the default one, has one of its own.', r.unit, r.per, r.resource) END,
+		format('The limit for all tenants for %s per %s of "%s" holds for nobody: each plan, also the default one, has one of its own.',
+			r.unit, r.per, r.resource),
 		format('DELETE FROM meter.rate_limit WHERE id = %s;', r.id)
 	FROM rule AS r
-	WHERE r.tenant IS NULL AND CASE WHEN r.plan IS NOT NULL
-		THEN EXISTS (SELECT FROM subscriber AS s WHERE s.plan = r.plan)
-			AND r.plan IS DISTINCT FROM NULLIF(current_setting('meter.default_plan', true), '')
-			AND NOT EXISTS (
-				SELECT FROM subscriber AS s
-				WHERE s.plan = r.plan AND NOT EXISTS (SELECT FROM rule AS o WHERE o.tenant = s.tenant AND o.key = r.key))
-		-- a tenant without a row has the default plan
-		ELSE COALESCE(current_setting('meter.default_plan', true), '') <> ''
-			AND NOT EXISTS (
-				SELECT FROM held AS h
-				WHERE h.plan IS NOT NULL AND NOT EXISTS (SELECT FROM rule AS o WHERE o.plan = h.plan AND o.key = r.key)) END
+	-- a tenant without a row has the default plan
+	WHERE r.tenant IS NULL AND r.plan IS NULL AND COALESCE(current_setting('meter.default_plan', true), '') <> ''
+		AND NOT EXISTS (
+			SELECT FROM held AS h
+			WHERE h.plan IS NOT NULL AND NOT EXISTS (SELECT FROM rule AS o WHERE o.plan = h.plan AND o.key = r.key))
 	UNION ALL
 	SELECT 'limit_memory', CASE WHEN m.unmetered + m.refused_full = 0 THEN 'info' END, 'meter.limit_memory',
 		CASE WHEN m.unmetered + m.refused_full > 0

@@ -126,7 +126,9 @@ AS $$
 	FROM stats AS t
 	WHERE t.lost_bytes > 0
 	UNION ALL
-	SELECT 'rejected_events', NULL, 'meter.rejected_event',
+	SELECT 'rejected_events', CASE WHEN r.events * 1000 < (
+			SELECT sum(p.events) FROM meter.event_partition AS p
+			WHERE p.day >= (now() AT TIME ZONE 'UTC')::date - 1) THEN 'info' END, 'meter.rejected_event',
 		format('%s in 24 hours, the most with: %s', meter.doctor_count(r.events, 'event was refused', 'events were refused'), r.reason),
 		E'-- shows and removes them; mend them and send them again\n'
 			'DELETE FROM meter.rejected_event WHERE rejected_at > now() - interval ''1 day'' RETURNING source, sqlstate, reason, tenant, event;'
