@@ -45,20 +45,25 @@ INSERT INTO regress_found VALUES ('server_version');
 SELECT cron.schedule('one', '0 0 30 2 *', 'SELECT public.meter_rollup()') AS one \gset
 SELECT cron.schedule('two', '0 0 30 2 *', 'SELECT public.meter_flush()') AS two \gset
 SELECT cron.schedule('three', '0 0 30 2 *', 'SELECT 1 / 0') AS three \gset
+SELECT cron.schedule('four', '0 0 30 2 *', 'SELECT meter_flush(); DROP TABLE regress_found') AS four \gset
 SELECT cron.alter_job(:one, active => false);
 INSERT INTO cron.job_run_details (jobid, runid, database, username, command, status, return_message)
 VALUES (:two, 1000001, current_database(), current_user, 'SELECT public.meter_flush()', 'succeeded', '1 row'),
 	(:two, 1000002, current_database(), current_user, 'SELECT public.meter_flush()', 'failed', E'ERROR:  permission denied\n'),
 	(:two, 1000003, current_database(), current_user, 'SELECT public.meter_flush()', 'running', NULL),
-	(:three, 1000004, current_database(), current_user, 'SELECT 1 / 0', 'failed', 'ERROR:  division by zero');
+	(:three, 1000004, current_database(), current_user, 'SELECT 1 / 0', 'failed', 'ERROR:  division by zero'),
+	(:four, 1000005, current_database(), current_user, 'SELECT meter_flush(); DROP TABLE regress_found', 'failed', 'ERROR:  too bad');
 SELECT "check", regexp_replace(object, '[0-9]+', '#') AS object, finding FROM meter_doctor() WHERE "check" <> ALL (:'but');
+-- what others have put into a job is in no remedy
+SELECT remedy FROM meter_doctor() WHERE finding ~ 'too bad';
+SELECT cron.unschedule(:four);
 INSERT INTO regress_found VALUES ('job_failed');
 \set ECHO errors
 SELECT remedy FROM meter_doctor() WHERE "check" <> ALL (:'but') ORDER BY finding \g (format=unaligned tuples_only=on) :file
 \i :file
 \set ECHO all
 INSERT INTO cron.job_run_details (jobid, runid, database, username, command, status, return_message)
-VALUES (:two, 1000005, current_database(), current_user, 'SELECT public.meter_flush()', 'succeeded', '1 row');
+VALUES (:two, 1000006, current_database(), current_user, 'SELECT public.meter_flush()', 'succeeded', '1 row');
 :look
 -- what is scheduled, and what of it is needed
 SELECT object, finding, remedy FROM meter_doctor() WHERE "check" = 'unscheduled';

@@ -114,8 +114,17 @@ AS $$
 		CASE WHEN NOT j.active THEN format('The job is off: %s', j.command)
 			ELSE format('Its last run has failed: %s: %s', j.command, COALESCE(btrim(j.message, E' \n'), 'no message')) END,
 		CASE WHEN NOT j.active THEN format('SELECT cron.alter_job(%s, active => true);', j.jobid)
-			ELSE rtrim(j.command, '; ') || E';\n-- shows the error; the finding ends with the job''s next run that succeeds' END
+			-- never the job's text: who makes a job need not be who runs remedies
+			ELSE CASE WHEN c.call IS NULL THEN E'-- run what the job runs, as its user, and mend what is wrong'
+					ELSE c.call || E'\n-- shows the error, unless that is in the job''s user or database' END
+				|| E'\n-- the finding ends with the job''s next run that succeeds' END
 	FROM job AS j
+	LEFT JOIN LATERAL (
+		SELECT format(CASE m.function WHEN 'meter_close_month' THEN 'CALL @extschema@.%s();' ELSE 'SELECT * FROM @extschema@.%s();' END,
+			m.function) AS call
+		FROM (SELECT (regexp_match(j.command, '^\s*(?:select|select\s+\*\s+from|call)\s+(?:\w+\.)?(meter_\w+)\(\)\s*;?\s*$', 'i'))[1] AS function) AS m
+		WHERE m.function IN (SELECT w.function FROM work AS w)
+	) AS c ON true
 	WHERE NOT j.active OR j.status = 'failed'
 	UNION ALL
 	SELECT 'worker_slots', NULL, 'max_worker_processes',
