@@ -54,6 +54,7 @@ OBJS = \
 	src/decision.o \
 	src/dimension.o \
 	src/dirty.o \
+	src/doctor.o \
 	src/element.o \
 	src/endpoint.o \
 	src/event.o \
@@ -223,6 +224,15 @@ SQL_PARTS = \
 	src/dashboard_state.sql \
 	src/dashboard.sql \
 	src/reference.sql \
+	src/doctor.sql \
+	src/doctor_server.sql \
+	src/doctor_pipeline.sql \
+	src/doctor_privilege.sql \
+	src/doctor_limit.sql \
+	src/doctor_name.sql \
+	src/doctor_price.sql \
+	src/doctor_budget.sql \
+	src/doctor_entry.sql \
 	src/row_security.sql \
 	src/grant.sql
 
@@ -246,7 +256,7 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	cost export budget forecast projection context provision violation \
 	alert_rule alert silence incident notification signal \
 	storage capacity health tenant_health openmetrics time_series statistics compare api_version recommendation \
-	row_security maintain schedule stats dashboard \
+	row_security maintain schedule stats dashboard doctor \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 

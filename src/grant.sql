@@ -31,7 +31,7 @@ BEGIN
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
 			'cost', 'cost_month', 'meter_export', 'budget_bounds',
 			'storage_growth', 'meter_forecast_storage', 'request_growth', 'tenant_growth', 'gauge_load', 'provisioning',
-			'meter_dashboard', 'dashboard_.*', 'chart_.*', 'html(_.*)?', 'severity_rank', 'meter_health', 'health(_window)?', 'meter_metrics', 'openmetrics_(bounds|buckets|label_sets|histogram|labels|text)', 'tenant_health', 'forecast', 'meter_project', 'projection_.*', 'budget_projection']
+			'meter_dashboard', 'dashboard_.*', 'chart_.*', 'html(_.*)?', 'severity_rank', 'meter_health', 'meter_doctor', 'health(_window)?', 'meter_metrics', 'openmetrics_(bounds|buckets|label_sets|histogram|labels|text)', 'tenant_health', 'forecast', 'meter_project', 'projection_.*', 'budget_projection']
 		WHEN 'tenant' THEN ARRAY[
 			'meter_time_series', 'series_.*', 'span_checked', 'usage_span', 'usage_tail', 'meter_usage_stats', 'stats_grouping',
 			'meter_endpoint_analytics', 'meter_top_users', 'meter_normalize_endpoint',
