@@ -1,4 +1,4 @@
-# 041_doctor.pl: what meter_doctor() finds of servers, each with its remedy run.
+# 042_doctor.pl: what meter_doctor() finds of servers, each with its remedy run.
 #
 # What needs a server of its own, or one that is started again: sql/doctor.sql has
 # the other checks, and names those that are here.
