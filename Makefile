@@ -167,6 +167,7 @@ SQL_PARTS = \
 	src/credit.sql \
 	src/coupon.sql \
 	src/billing.sql \
+	src/segment.sql \
 	src/aggregation.sql \
 	src/bill.sql \
 	src/rating.sql \

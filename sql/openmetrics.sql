@@ -223,7 +223,7 @@ SELECT "check", state FROM meter.openmetrics_health WHERE "check" ~ 'error' ORDE
 
 -- every family is told of in the text or has no sample, and no sample has no family
 SELECT s.family FROM meter.openmetrics_sample AS s LEFT JOIN meter.openmetrics_family AS f USING (family) WHERE f.family IS NULL;
-SELECT f.family FROM meter.openmetrics_family AS f WHERE NOT EXISTS (SELECT FROM meter.openmetrics_sample AS s WHERE s.family = f.family);
+SELECT f.family FROM meter.openmetrics_family AS f WHERE NOT EXISTS (SELECT FROM meter.openmetrics_sample AS s WHERE s.family = f.family) ORDER BY f.family;
 SELECT f.family, f.unit FROM meter.openmetrics_family AS f WHERE f.unit IS NOT NULL AND f.family !~ (f.unit || '$');
 SELECT count(*) = count(DISTINCT (family, suffix, labels, le)) AS no_sample_twice FROM meter.openmetrics_sample;
 
@@ -261,3 +261,5 @@ SELECT meter_sketch_histogram('accuracy=0.01 count=0', '{}');
 SELECT meter_sketch_histogram('accuracy=0.01 count=0', '{1,1}');
 SELECT meter_sketch_histogram('accuracy=0.01 count=0', '{1,NaN}');
 SELECT meter_sketch_histogram('accuracy=0.01 count=0', '{1,NULL}');
+
+DROP TABLE seen;

@@ -240,7 +240,7 @@ BEGIN
 			ARRAY(SELECT p FROM unnest(periods) AS p
 				WHERE p.tenant IN (SELECT s.tenant FROM subject AS s WHERE s.plan = q.plan)),
 			ARRAY(SELECT h.quantity FROM quantity AS h
-				WHERE h.plan = q.plan AND h.tenant IN (SELECT s.tenant FROM subject AS s WHERE s.plan = q.plan))) AS l
+				WHERE h.plan = q.plan AND h.tenant IN (SELECT s.tenant FROM subject AS s WHERE s.plan = q.plan)), false) AS l
 		GROUP BY q.plan, l.tenant
 	), coupon AS (
 		SELECT s.tenant, jsonb_agg(e.step ORDER BY e.n) AS steps

@@ -402,7 +402,7 @@ BEGIN
 			CROSS JOIN unnest(ARRAY['known', 'low', 'expected', 'high']) AS c(scenario)
 			OFFSET 0
 		) AS n
-		CROSS JOIN LATERAL meter.bill_rate(n.month, n.periods, n.quantities) AS l
+		CROSS JOIN LATERAL meter.bill_rate(n.month, n.periods, n.quantities, false) AS l
 	), priced AS (
 		SELECT l.tenant, l.month, l.price_id, l.price, p.running, p.period_from, p.asked_until, (p.answer).method, (p.answer).confidence,
 			(p.answer).mase, c.currency,

@@ -267,7 +267,8 @@ CREATE TYPE meter.bill_quantity AS (
 COMMENT ON TYPE meter.bill_quantity IS
 'How much was used of what a price is for, as of meter.billing_usage()';
 
-CREATE FUNCTION meter.bill_rate(of_month date, periods meter.bill_period[], quantities meter.bill_quantity[])
+CREATE FUNCTION meter.bill_rate(of_month date, periods meter.bill_period[], quantities meter.bill_quantity[],
+	explained boolean DEFAULT true)
 RETURNS SETOF meter.bill_line
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 1000
 SET search_path = pg_catalog, pg_temp
@@ -306,7 +307,7 @@ BEGIN
 		meter.bill_decimals(COALESCE(u.quantity, 0)), meter.bill_decimals(charged.quantity),
 		CASE WHEN k.terms IS NULL THEN c.unit ELSE k.unit END,
 		a.exact, round(a.exact, p.digits),
-		jsonb_strip_nulls(jsonb_build_object(
+		CASE WHEN NOT explained THEN '{}' ELSE jsonb_strip_nulls(jsonb_build_object(
 			'seconds', CASE WHEN x.seconds < p.seconds THEN x.seconds END,
 			'period_seconds', CASE WHEN x.seconds < p.seconds THEN p.seconds END,
 			'converted', CASE WHEN t.divisor <> 1 THEN meter.bill_decimals(x.converted) END,
@@ -333,7 +334,7 @@ BEGIN
 			'rounding', t.rounding, 'rounding_digits', t.rounding_digits, 'included', t.included,
 			'rollover_min', t.rollover_min, 'rollover_max', t.rollover_max,
 			'discount_percent', t.discount_percent, 'min_amount', t.min_amount, 'max_amount', t.max_amount,
-			'prorate', t.prorate, 'currency', t.currency, 'fx_rate', x.rate)))
+			'prorate', t.prorate, 'currency', t.currency, 'fx_rate', x.rate))) END
 	FROM used AS u
 	JOIN period AS p ON p.tenant = u.tenant
 	LEFT JOIN meter.price AS c ON c.price_id = u.price_id
@@ -389,8 +390,8 @@ BEGIN
 	WHERE u.quantity IS NOT NULL OR k.terms IS NOT NULL;
 END
 $$;
-COMMENT ON FUNCTION meter.bill_rate(date, meter.bill_period[], meter.bill_quantity[]) IS
-'The lines of bills for quantities of usage: of each price the quantity, converted, rounded, without what is included, charged, discounted, within its maximum and minimum, and in the currency of the bill. For a month that has a final bill, with the terms of that bill';
+COMMENT ON FUNCTION meter.bill_rate(date, meter.bill_period[], meter.bill_quantity[], boolean) IS
+'The lines of bills for quantities of usage: of each price the quantity, converted, rounded, without what is included, charged, discounted, within its maximum and minimum, and in the currency of the bill. For a month that has a final bill, with the terms of that bill. Without explained, details are empty, which takes half the time';
 
 -- What a final bill has counted is in its lines, whatever has become of its prices,
 -- plans and periods since.  A price that had nothing to say then has no line, and

@@ -26,6 +26,14 @@
  */
 #define FORMULA_WEIGHT 2.0
 
+/*
+ * How many steps apart errors are looked at for what they have in common: a
+ * season, but so many at least, and at most a part of the history.
+ */
+#define LEAST_LAGS 4
+#define LAGS_PART 5
+#define LEAST_RATIO 0.1			/* some is due to chance */
+
 /* A method is not left for one that is better by less. */
 #define MARGIN 0.85
 
@@ -120,6 +128,50 @@ quantile(const double *value, int n, double q)
 	return i + 1 < n ? value[i] + (rank - i) * (value[i + 1] - value[i]) : value[n - 1];
 }
 
+/* --- errors that follow each other -------------------------------------- */
+
+/*
+ * The variance of the sum of many steps' errors, in that which it would have if
+ * they were independent: less than 1 if what is too much today is made up for
+ * tomorrow, more if one day is like the next.
+ *
+ * It is the long-run variance, with Bartlett's weights (Newey and West 1987, "A
+ * simple, positive semi-definite, heteroskedasticity and autocorrelation
+ * consistent covariance matrix", Econometrica 55), by the variance.  Errors are
+ * taken from their mean, which moves with them: its variance is the long-run one
+ * by n, and so much is missing in each of the autocovariances.
+ */
+static double
+sum_ratio(const double *error, int n, int season, int horizon)
+{
+	int			lags = season > LEAST_LAGS ? season : LEAST_LAGS;
+	double		mean = 0;
+	double		variance = 0;
+	double		ratio = 1;
+
+	if (lags > n / LAGS_PART)
+		lags = n / LAGS_PART;
+	if (lags > horizon - 1)
+		lags = horizon - 1;
+	if (lags < 1)
+		return 1;
+	for (int t = 0; t < n; t++)
+		mean += error[t] / n;
+	for (int t = 0; t < n; t++)
+		variance += (error[t] - mean) * (error[t] - mean);
+	if (variance <= 0)
+		return 1;
+	for (int k = 1; k <= lags; k++)
+	{
+		double		product = 0;
+
+		for (int t = k; t < n; t++)
+			product += (error[t] - mean) * (error[t - k] - mean);
+		ratio += 2 * (1 - k / (lags + 1.0)) * product / variance;
+	}
+	return fmax(ratio * (n - 1) / (n - lags - 1), LEAST_RATIO);
+}
+
 /* --- back-testing ------------------------------------------------------- */
 
 typedef struct Test
@@ -175,6 +227,7 @@ back_test(const Series *s, ForecastMethod method, Test test[FORECAST_METHODS])
 	int			longest = s->n - first < s->horizon ? s->n - first : s->horizon;
 	double	   *step;
 	double	   *spread;
+	double	   *residual;
 	double		error[FORECAST_METHODS] = {0};	/* mean, absolute, of steps */
 	double		naive[FORECAST_METHODS] = {0};	/* and that of the naive */
 
@@ -185,6 +238,7 @@ back_test(const Series *s, ForecastMethod method, Test test[FORECAST_METHODS])
 		return;
 	step = core_alloc(sizeof(double) * (size_t) longest);
 	spread = core_alloc(sizeof(double) * (size_t) longest);
+	residual = core_alloc(sizeof(double) * (size_t) s->n);
 	for (int i = 0; i < origins; i++)
 	{
 		int			at = origins > 1 ? first + (int) ((long) (last - first) * i / (origins - 1)) : first;
@@ -195,8 +249,9 @@ back_test(const Series *s, ForecastMethod method, Test test[FORECAST_METHODS])
 			naive_error += fabs(s->y[at + h] - s->y[at - s->season + h % s->season]);
 		for (int m = 0; m < FORECAST_METHODS; m++)
 		{
-			ForecastFit fit = {.step = step, .spread = spread};
+			ForecastFit fit = {.step = step, .spread = spread, .residual = residual};
 			double		sum = 0;
+			double		variance;
 
 			if ((method != FORECAST_AUTO && m != (int) method) ||
 				at < forecast_method_needs((ForecastMethod) m, s->season))
@@ -211,8 +266,9 @@ back_test(const Series *s, ForecastMethod method, Test test[FORECAST_METHODS])
 			naive[m] += naive_error / length;
 			test[m].origins++;
 			test[m].independent = (double) (s->n - first) / longest;
-			test[m].excess += fit.noise > 0 ?
-				fmin(sum * sum / (fit.noise * spread[length - 1]), MAX_EXCESS) : 1;
+			variance = fit.noise * spread[length - 1] *
+				sum_ratio(residual, fit.n_residual, s->season, length);
+			test[m].excess += variance > 0 ? fmin(sum * sum / variance, MAX_EXCESS) : 1;
 		}
 	}
 	for (int m = 0; m < FORECAST_METHODS; m++)
@@ -226,6 +282,7 @@ back_test(const Series *s, ForecastMethod method, Test test[FORECAST_METHODS])
 		}
 	core_free(step);
 	core_free(spread);
+	core_free(residual);
 }
 
 static double
@@ -238,9 +295,10 @@ growth_of(const Test *test)
 /*
  * Of the methods that beat the seasonal naive, the one that should be least off
  * over the horizon, by its formula and by what the back-test made of that; what
- * it was off at single steps, of which there are many, counts too.  Where there
- * is a trend for sure, there is no use in methods that know none: in a
- * back-test, which is shorter than what is asked for, they may look well.
+ * it was off at single steps, of which there are many, counts too.  How errors
+ * follow each other is too uncertain to choose by.  Where there is a trend for
+ * sure, there is no use in methods that know none: in a back-test, which is
+ * shorter than what is asked for, they may look well.
  */
 static ForecastMethod
 choose(const Series *s, const Test test[FORECAST_METHODS])
@@ -287,6 +345,7 @@ typedef struct Uncertainty
 	double		noise;			/* variance of one step */
 	double		growth;			/* what the back-test found, of what the formula
 								 * tells: of variances */
+	double		ratio;			/* of sums, as their errors are not independent */
 	double	   *residual;		/* centered, with that variance */
 	int			n_residual;
 } Uncertainty;
@@ -330,7 +389,7 @@ draw_sums(const Uncertainty *u, double steps, double level_variance, double cove
 		if (u->n_residual > 0)
 			for (int d = 0; d < draws; d++)
 				noise += u->residual[next_random(&random) % (uint64_t) u->n_residual];
-		sum[p] = sqrt(u->growth) * (weight * noise + sqrt(level_variance) * next_normal(&random));
+		sum[p] = sqrt(u->growth * u->ratio) * (weight * noise + sqrt(level_variance) * next_normal(&random));
 	}
 	qsort(sum, PATHS, sizeof(double), compare);
 	*below = quantile(sum, PATHS, (1 - coverage) / 2);
@@ -417,6 +476,7 @@ forecast_answer(const ForecastQuestion *q, Forecast *answer, ForecastRange *step
 	u.residual = residual;
 	u.n_residual = fit.n_residual;
 	u.growth = 1;
+	u.ratio = answer->confident ? sum_ratio(residual, fit.n_residual, q->season, q->horizon) : 1;
 	if (test[answer->method].origins > 0)
 		u.growth = growth_of(&test[answer->method]) * (q->method == FORECAST_AUTO ? CHOSEN : 1);
 	center(&u);
@@ -452,7 +512,7 @@ forecast_answer(const ForecastQuestion *q, Forecast *answer, ForecastRange *step
 		for (int h = 0; h < q->horizon; h++)
 		{
 			/* what this step adds to the error that all share */
-			double		shared = sqrt(u.noise * fmax(spread[h] - (h + 1), 0));
+			double		shared = sqrt(u.noise * u.ratio * fmax(spread[h] - (h + 1), 0));
 			double		level = z * (shared - before);
 			double		growth = sqrt(u.growth);
 

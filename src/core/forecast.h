@@ -33,7 +33,9 @@
  * trend, which all steps share and which therefore grows with the horizon.  How
  * the second depends on the first is known for each method; how large both were
  * is taken from the back-test, and from that formula as far as there were too
- * few of them.  The sum of noise is drawn from the errors there were, so that it
+ * few of them.  Noise of a step may be made up for by the next ones, or stay, so
+ * that sums are off by less or more than if it were independent: that is
+ * reckoned from the autocovariances of the errors.  The sum of noise is drawn from the errors there were, so that it
  * is as skewed as they are, with random numbers that are always the same.
  *
  * Every answer is finite, whatever the history.  No answer is below zero unless

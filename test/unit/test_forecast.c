@@ -624,6 +624,53 @@ test_simulation(void **state)
 	}
 }
 
+/*
+ * Errors that follow each other.  If half of what is too much is made up for at
+ * the next step (a moving average, e[t] - e[t - 1] / 2), the variance of a sum is
+ * (1 - 1/2)^2 / (1 + 1/4) = 0.2 of what it would be if they were independent; if
+ * a third of it stays (autoregression, x[t] = x[t - 1] / 3 + e[t]), it is
+ * (1 + 1/3) / (1 - 1/3) = 2 of that.
+ */
+static void
+test_dependent(void **state)
+{
+	static const char *const names[] = {"independent", "made up for", "staying"};
+	double		width[3] = {0};
+
+	for (int kind = 0; kind < 3; kind++)
+	{
+		int			within = 0;
+		double		percent;
+
+		random_state = 300;
+		for (int i = 0; i < 4 * SERIES; i++)
+		{
+			double		y[DAYS];
+			double		last = normal();
+			double		kept = last / sqrt(1 - 1.0 / 9);
+			double		total = 0;
+			Forecast	answer;
+
+			for (int t = 0; t < DAYS; t++)
+			{
+				double		e = normal();
+
+				kept = kept / 3 + e;
+				y[t] = 100 + 10 * (kind == 0 ? e : kind == 1 ? e - last / 2 : kept);
+				last = e;
+				total += t >= DAYS - 20 ? y[t] : 0;
+			}
+			answer = ask(y, DAYS - 20, 20, FORECAST_AUTO);
+			within += answer.sum.low <= total && total <= answer.sum.high;
+			width[kind] += (answer.sum.high - answer.sum.low) / (4 * SERIES);
+		}
+		percent = 100.0 * within / (4 * SERIES);
+		print_message("%s: 80 %% interval has %.1f %%, and is %.0f wide\n", names[kind], percent, width[kind]);
+		assert_true(percent >= 75 && percent <= 90);
+	}
+	assert_true(width[1] < 0.75 * width[0] && width[2] > 1.2 * width[0]);
+}
+
 int
 main(void)
 {
@@ -643,6 +690,7 @@ main(void)
 		cmocka_unit_test(test_intervals_nest),
 		cmocka_unit_test(test_mase),
 		cmocka_unit_test(test_simulation),
+		cmocka_unit_test(test_dependent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
