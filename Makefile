@@ -1,8 +1,9 @@
 # Makefile
 #
 # "make" and "make install" are plain PGXS and need PG_CONFIG's server headers.
-# "make demo", "make test", "make test-matrix", "make bench" and "make doc" install
-# what they need themselves (see test/env.sh), so they work before PGXS is there.
+# "make demo", "make test", "make test-matrix", "make bench", "make doc" and "make
+# reference" install what they need themselves (see test/env.sh), so they work
+# before PGXS is there.
 
 MODULE_big = meter
 EXTENSION = meter
@@ -19,6 +20,7 @@ CORE = \
 	src/core/exactsum.o \
 	src/core/forecast.o \
 	src/core/forecast_method.o \
+	src/core/html.o \
 	src/core/pattern.o \
 	src/core/ring.o \
 	src/core/ring_file.o \
@@ -52,6 +54,7 @@ OBJS = \
 	src/decision.o \
 	src/dimension.o \
 	src/dirty.o \
+	src/doctor.o \
 	src/element.o \
 	src/endpoint.o \
 	src/event.o \
@@ -67,6 +70,7 @@ OBJS = \
 	src/guard_object.o \
 	src/guard_utility.o \
 	src/health.o \
+	src/html.o \
 	src/idempotency.o \
 	src/ignore.o \
 	src/inbox.o \
@@ -86,12 +90,14 @@ OBJS = \
 	src/meter.o \
 	src/metric.o \
 	src/model_price.o \
+	src/openmetrics.o \
 	src/owner.o \
 	src/partition.o \
 	src/query_mask.o \
 	src/recent.o \
 	src/queue.o \
 	src/quota.o \
+	src/quota_status.o \
 	src/reference.o \
 	src/refuse.o \
 	src/reject.o \
@@ -151,6 +157,7 @@ SQL_PARTS = \
 	src/decision.sql \
 	src/limit.sql \
 	src/quota.sql \
+	src/quota_status.sql \
 	src/preset.sql \
 	src/charge.sql \
 	src/model_price.sql \
@@ -200,10 +207,33 @@ SQL_PARTS = \
 	src/incident.sql \
 	src/notification.sql \
 	src/alert_evaluate.sql \
+	src/time_series.sql \
+	src/statistics.sql \
 	src/compare.sql \
 	src/api_version.sql \
 	src/recommendation.sql \
+	src/openmetrics.sql \
+	src/openmetrics_view.sql \
+	src/openmetrics_text.sql \
+	src/html.sql \
+	src/chart.sql \
+	src/dashboard_data.sql \
+	src/dashboard_style.sql \
+	src/dashboard_part.sql \
+	src/dashboard_usage.sql \
+	src/dashboard_cost.sql \
+	src/dashboard_state.sql \
+	src/dashboard.sql \
 	src/reference.sql \
+	src/doctor.sql \
+	src/doctor_server.sql \
+	src/doctor_pipeline.sql \
+	src/doctor_privilege.sql \
+	src/doctor_limit.sql \
+	src/doctor_name.sql \
+	src/doctor_price.sql \
+	src/doctor_budget.sql \
+	src/doctor_entry.sql \
 	src/row_security.sql \
 	src/grant.sql
 
@@ -226,8 +256,8 @@ REGRESS_ORDER = endpoint sketch metric track batch inbox flush idempotency \
 	price credit coupon reference billing aggregation rating delta close outbox \
 	cost export budget forecast projection context provision violation \
 	alert_rule alert silence incident notification signal \
-	storage capacity health tenant_health compare api_version recommendation \
-	row_security maintain schedule stats \
+	storage capacity health tenant_health openmetrics time_series statistics compare api_version recommendation \
+	row_security maintain schedule stats dashboard doctor \
 	audit_dependency audit_body audit_database audit_privilege audit_code grant privileges
 REGRESS = $(foreach t,$(REGRESS_ORDER),$(if $(wildcard sql/$(t).sql),$(t)))
 
@@ -332,6 +362,9 @@ bench:
 doc:
 	@bash test/doc.sh
 
+reference:
+	@bash doc/reference.sh
+
 # Layout as pgindent makes it, which is pg_bsd_indent with these flags and then
 # one blank before the * of a function's type.  typedefs.list has the names of
 # types, the server's among them.
@@ -359,4 +392,4 @@ indent-check:
 print-%:
 	@echo '$($*)'
 
-.PHONY: unit fuzz demo demo-stop test test-matrix bench doc indent indent-check
+.PHONY: unit fuzz demo demo-stop test test-matrix bench doc reference indent indent-check

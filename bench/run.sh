@@ -9,7 +9,7 @@
 # count.
 #
 #	SCALE=small		a fiftieth of the data, to see that the scripts work
-#	FIGURES=...		only these (rollup month ingest track limit bill guard forecast alert detect)
+#	FIGURES=...		only these (rollup month ingest track limit bill guard forecast alert detect dashboard)
 #	ROUNDS=n		rounds that count, 3 unless given
 #	DURATION=n		seconds that the clients of track, limit and guard run, 60 unless given
 #	SEED=x			of what detect plants, -1 to 1, 0.42 unless given
@@ -22,7 +22,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../test/env.sh"
 
 bench=$top/bench
-figures=${FIGURES:-rollup month ingest track limit bill guard forecast alert detect}
+figures=${FIGURES:-rollup month ingest track limit bill guard forecast alert detect dashboard}
 exec </dev/null
 
 # shellcheck disable=SC2034		# for the figures' scripts

@@ -3,6 +3,8 @@ SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS meter CASCADE;
 CREATE EXTENSION meter CASCADE;
 RESET client_min_messages;
+-- its lines change with every set of privileges
+\set SHOW_CONTEXT never
 SET timezone = 'UTC';
 SET meter.retention = 0;
 

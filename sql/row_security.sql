@@ -43,7 +43,8 @@ SELECT * FROM seen ORDER BY n, tenant;
 SELECT meter.visible_tenants();
 SELECT * FROM meter.tenant;
 SELECT * FROM meter.rate_limit_status;
-SELECT * FROM meter.usage_tail();
+-- its own only
+SELECT (usage).tenant, (usage).events FROM meter.usage_tail();
 SELECT * FROM meter.isolation_violation;
 SELECT meter_track('a');
 DELETE FROM meter.event;

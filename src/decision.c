@@ -234,21 +234,6 @@ set(Datum *values, bool *nulls, int attribute, Datum value)
 	nulls[attribute] = false;
 }
 
-/*
- * The level that the use of a quota has reached.
- */
-static int
-warning_of(const LimitHit *quota)
-{
-	static const int levels[] = {100, 95, 90, 80};
-	BucketAmount used = bucket_used(&quota->bucket, &quota->rule->limit);
-
-	for (int i = 0; i < lengthof(levels); i++)
-		if (used * 100 >= quota->rule->limit.capacity * levels[i])
-			return levels[i];
-	return 0;
-}
-
 static Datum
 form_decision(FunctionCallInfo fcinfo, const LimitResult *result)
 {
@@ -283,7 +268,7 @@ form_decision(FunctionCallInfo fcinfo, const LimitResult *result)
 	}
 	if (quota != NULL)
 	{
-		int			warning = warning_of(quota);
+		int			warning = limit_warning(&quota->bucket, &quota->rule->limit);
 
 		set(values, nulls, DECISION_QUOTA_LIMIT,
 			NumericGetDatum(amount_to_numeric(quota->rule->limit.capacity)));

@@ -21,7 +21,7 @@ COMMENT ON TABLE meter.gauge_last IS
 COMMENT ON COLUMN meter.gauge_last.tenant IS 'who is metered';
 COMMENT ON COLUMN meter.gauge_last.metric IS 'what is metered';
 COMMENT ON COLUMN meter.gauge_last.month IS 'first day of the month, UTC';
-COMMENT ON COLUMN meter.gauge_last.service IS 'service';
+COMMENT ON COLUMN meter.gauge_last.service IS 'service of the gauge; null: none was given';
 COMMENT ON COLUMN meter.gauge_last.endpoint IS 'route';
 COMMENT ON COLUMN meter.gauge_last.method IS 'HTTP method';
 COMMENT ON COLUMN meter.gauge_last.dims IS 'the metric''s declared dimensions, from metadata';

@@ -15,23 +15,27 @@ BEGIN
 			'meter_track(_batch|_llm)?', 'meter_normalize_endpoint', 'meter_llm_cost',
 			'meter_check', 'meter_allow', 'meter_require', 'meter_refund',
 			'meter_set_tenant', 'meter_current_tenant',
-			'meter_headers', 'header_.*', 'meter_health',
+			'meter_headers', 'header_.*', 'meter_health', 'meter_quota', 'quota_state',
 			'meter_(explain_)?charge(_events|_check)?']
 		WHEN 'analyst' THEN ARRAY[
 			'meter_compare_plans', 'compare_.*', 'meter_recommendations', 'advice_.*', 'meter_api_version_usage', 'api_version_.*',
+			'meter_time_series', 'series_.*', 'span_checked', 'usage_span', 'meter_usage_stats', 'stats_grouping',
+			'meter_endpoint_analytics', 'meter_top_users', 'meter_system_metrics',
 			'meter_set_tenant', 'meter_current_tenant', 'visible_tenants', 'sees_all_tenants',
 			'meter_sketch.*', 'meter_percentile', 'meter_normalize_endpoint', 'meter_llm_cost', 'mask_query',
 			'users_.*', 'usage_tail', 'shared_state',
 			'meter_headers', 'header_.*',
-			'limit_state', 'account_state', 'quota_used', 'known_time_zone', 'resource_matches(_any)?',
+			'limit_state', 'account_state', 'quota_used', 'meter_quota', 'quota_state', 'known_time_zone', 'resource_matches(_any)?',
 			'meter_(explain_)?charge(_events|_check)?',
 			'currency_digits', 'fx', 'billing_(span|period|plan|(stay_)?price|segment|usage|usage_missing)',
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
 			'cost', 'cost_month', 'meter_export', 'budget_bounds',
 			'storage_growth', 'meter_forecast_storage', 'request_growth', 'tenant_growth', 'gauge_load', 'provisioning',
-			'meter_health', 'health(_window)?', 'tenant_health', 'forecast', 'meter_project', 'projection_.*', 'budget_projection']
+			'meter_dashboard', 'dashboard_.*', 'chart_.*', 'html(_.*)?', 'severity_rank', 'meter_health', 'meter_doctor', 'health(_window)?', 'meter_metrics', 'openmetrics_(bounds|buckets|label_sets|histogram|labels|text)', 'tenant_health', 'forecast', 'meter_project', 'projection_.*', 'budget_projection']
 		WHEN 'tenant' THEN ARRAY[
-			'meter_api_version_usage', 'api_version_.*',
+			'meter_time_series', 'series_.*', 'span_checked', 'usage_span', 'usage_tail', 'meter_usage_stats', 'stats_grouping',
+			'meter_endpoint_analytics', 'meter_top_users', 'meter_normalize_endpoint',
+			'meter_api_version_usage', 'api_version_.*', 'meter_dashboard', 'dashboard_.*', 'chart_.*', 'html(_.*)?', 'severity_rank',
 			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
 			'currency_digits', 'request_growth', 'budget_bounds', 'known_time_zone', 'meter_mark_read']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']

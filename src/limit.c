@@ -582,3 +582,15 @@ limit_run(const LimitCall *call, LimitResult *result)
 	else if (!result->allowed)
 		result->reason = reason_of(result);
 }
+
+int
+limit_warning(const Bucket *bucket, const BucketLimit *limit)
+{
+	static const int levels[] = {100, 95, 90, 80};
+	BucketAmount used = bucket_used(bucket, limit);
+
+	for (int i = 0; i < lengthof(levels); i++)
+		if (used * 100 >= limit->capacity * levels[i])
+			return levels[i];
+	return 0;
+}

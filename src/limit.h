@@ -73,6 +73,9 @@ extern void limit_begin(LimitCall *call);
 
 extern void limit_run(const LimitCall *call, LimitResult *result);
 
+/* The level that the use of a quota has reached: 80, 90, 95 or 100 %, or 0. */
+extern int	limit_warning(const Bucket *bucket, const BucketLimit *limit);
+
 /*
  * The time when a wait is over: infinity if it never is, or after all that the
  * calendar knows.

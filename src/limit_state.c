@@ -18,7 +18,7 @@
 #include "context.h"
 #include "event.h"
 #include "limit.h"
-#include "owner.h"
+#include "quota.h"
 #include "rule.h"
 #include "tenant.h"
 
@@ -299,39 +299,15 @@ reset_account(Account *account, void *arg)
 
 /*
  * Have the counters of all quotas of a tenant in memory: one that is started
- * from the log only when it is next used would not be set back otherwise.  A
- * pattern is the resource for which no other one is more specific.
+ * from the log only when it is next used would not be set back otherwise.
  */
 static void
 start_quotas(LimitCall *call)
 {
-	static SPIPlanPtr plan = NULL;
-	MemoryContext context = CurrentMemoryContext;
-	OwnerScope	scope;
-	Datum		args[1] = {PointerGetDatum(call->tenant)};
-	List	   *resources = NIL;
 	ListCell   *cell;
 	LimitResult result;
 
-	owner_begin(&scope);
-	owner_plan(&plan,
-			   "SELECT DISTINCT resource FROM meter.rate_limit "
-			   "WHERE kind = 'window' AND (tenant IS NULL OR tenant = $1)",
-			   1, TEXTOID);
-	if (SPI_execute_plan(plan, args, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read meter.rate_limit");
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		char	   *resource = SPI_getvalue(SPI_tuptable->vals[i],
-											SPI_tuptable->tupdesc, 1);
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		resources = lappend(resources, cstring_to_text(resource));
-		MemoryContextSwitchTo(old);
-	}
-	owner_end(&scope);
-
-	foreach(cell, resources)
+	foreach(cell, quota_resources(call->tenant))
 	{
 		CHECK_FOR_INTERRUPTS();
 		call->resource = lfirst(cell);

@@ -10,6 +10,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -19,6 +20,7 @@
 #include "llm_token.h"
 #include "owner.h"
 #include "rollup.h"
+#include "row_security.h"
 
 /*
  * Events that wait in the inbox.  Amendments are left to the flush, which
@@ -27,14 +29,14 @@
 #define INBOX_QUERY \
 	"SELECT 9223372036854775807 AS seq, at, tenant, metric, quantity, service, " \
 	"endpoint, method, status, latency_ms, user_id, cost, metadata, " \
-	"error_message IS NOT NULL, false, false " \
+	"error_message IS NOT NULL, NULL::bigint, false " \
 	"FROM meter.inbox WHERE validated AND corrects IS NULL"
 
 /* The tokens that the flush will append behind calls of language models. */
 #define TOKENS_QUERY \
 	"SELECT 9223372036854775807 AS seq, i.at, i.tenant, '" LLM_TOKENS "'::text, t.quantity, i.service, " \
 	"i.endpoint, i.method, NULL::integer, NULL::double precision, i.user_id, NULL::numeric, t.metadata, " \
-	"false, false, false " \
+	"false, NULL::bigint, false " \
 	"FROM meter.inbox AS i CROSS JOIN LATERAL meter.tokens_of_call(i.metadata) AS t " \
 	"WHERE i.validated AND i.corrects IS NULL AND i.metric = '" LLM_REQUESTS "'"
 
@@ -59,13 +61,20 @@ scan_inbox(Usage *usage, text *tenant)
 	}
 }
 
+/* As row security does with meter.usage_hourly. */
+static bool
+is_shown(ArrayType *visible, text *tenant)
+{
+	return row_security_shows(visible, VARDATA_ANY(tenant), VARSIZE_ANY_EXHDR(tenant));
+}
+
 /*
  * Return the rows, as (replaces, usage); only those of dirty hours when they
  * replace, and only the others when they do not.
  */
 static void
 return_rows(ReturnSetInfo *rsinfo, Usage *usage, Tuplestorestate *rows,
-			TupleDesc desc, bool replaces)
+			TupleDesc desc, bool replaces, ArrayType *visible)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 
@@ -79,7 +88,8 @@ return_rows(ReturnSetInfo *rsinfo, Usage *usage, Tuplestorestate *rows,
 
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
-		if (dirty_has(&usage->dirty,
+		if (!is_shown(visible, DatumGetTextPP(slot->tts_values[USAGE_TENANT])) ||
+			dirty_has(&usage->dirty,
 					  DatumGetTextPP(slot->tts_values[USAGE_TENANT]),
 					  DatumGetTimestampTz(slot->tts_values[USAGE_HOUR])) != replaces)
 			continue;
@@ -97,7 +107,7 @@ return_rows(ReturnSetInfo *rsinfo, Usage *usage, Tuplestorestate *rows,
  * what meter.usage_hourly has is replaced.
  */
 static void
-return_markers(ReturnSetInfo *rsinfo, Usage *usage, TupleDesc desc)
+return_markers(ReturnSetInfo *rsinfo, Usage *usage, TupleDesc desc, ArrayType *visible)
 {
 	for (int i = 0; i < usage->dirty.n; i++)
 	{
@@ -106,6 +116,8 @@ return_markers(ReturnSetInfo *rsinfo, Usage *usage, TupleDesc desc)
 		Datum		values[2];
 		bool		nulls[2] = {false, false};
 
+		if (!is_shown(visible, usage->dirty.items[i].tenant))
+			continue;
 		memset(isnull, true, sizeof(isnull));
 		row[USAGE_HOUR] = TimestampTzGetDatum(usage->dirty.items[i].start);
 		row[USAGE_TENANT] = PointerGetDatum(usage->dirty.items[i].tenant);
@@ -161,6 +173,7 @@ meter_usage_tail(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	text	   *tenant = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
+	ArrayType  *visible = row_security_tenants();
 	OwnerScope	scope;
 	Usage	   *usage;
 	Relation	hourly;
@@ -168,6 +181,16 @@ meter_usage_tail(PG_FUNCTION_ARGS)
 	int64		upto;
 
 	InitMaterializedSRF(fcinfo, 0);
+
+	/* who sees one tenant need not read what is of others */
+	if (tenant == NULL && visible != NULL && ARR_NDIM(visible) == 1 && ARR_DIMS(visible)[0] == 1)
+	{
+		Datum	   *only;
+		int			n;
+
+		deconstruct_array(visible, TEXTOID, -1, false, TYPALIGN_INT, &only, NULL, &n);
+		tenant = DatumGetTextPP(only[0]);
+	}
 	owner_begin(&scope);
 	hourly = table_open(owner_relation("usage_hourly"), AccessShareLock);
 	tail.desc = RelationGetDescr(hourly);
@@ -183,7 +206,7 @@ meter_usage_tail(PG_FUNCTION_ARGS)
 	scan_inbox(usage, tenant);
 	usage_put_hours(usage, tail.rows, tail.desc);
 	rollup_find_overlaps(usage, tail.rows, true);
-	return_rows(rsinfo, usage, tail.rows, tail.desc, false);
+	return_rows(rsinfo, usage, tail.rows, tail.desc, false, visible);
 
 	if (usage->dirty.n > 0)
 	{
@@ -196,8 +219,8 @@ meter_usage_tail(PG_FUNCTION_ARGS)
 		scan_inbox(usage, tenant);
 		tuplestore_clear(tail.rows);
 		usage_put_hours(usage, tail.rows, tail.desc);
-		return_rows(rsinfo, usage, tail.rows, tail.desc, true);
-		return_markers(rsinfo, usage, tail.desc);
+		return_rows(rsinfo, usage, tail.rows, tail.desc, true, visible);
+		return_markers(rsinfo, usage, tail.desc, visible);
 	}
 	tuplestore_end(tail.rows);
 	table_close(hourly, AccessShareLock);

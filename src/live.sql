@@ -7,7 +7,7 @@ CREATE FUNCTION meter.usage_tail(
 RETURNS SETOF record
 LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'meter_usage_tail';
 COMMENT ON FUNCTION meter.usage_tail(text) IS
-'Usage of the events, of one tenant or with null of all, that meter_rollup() has not added yet, also of those still in meter.inbox that were checked at the call. Rows with replaces are the whole usage of a tenant''s hour, in the place of what meter.usage_hourly has; one without events marks each such hour';
+'Usage of the events, of one tenant or with null of all that the user may see, that meter_rollup() has not added yet, also of those still in meter.inbox that were checked at the call. Rows with replaces are the whole usage of a tenant''s hour, in the place of what meter.usage_hourly has; one without events marks each such hour';
 
 -- hll is in whatever schema it was installed in, see usage.sql
 SELECT pg_catalog.set_config('search_path',
@@ -17,9 +17,6 @@ FROM pg_catalog.pg_extension WHERE extname = 'hll';
 CREATE VIEW meter.live AS
 WITH tail AS MATERIALIZED (
 	SELECT t.replaces, (t.usage).* FROM meter.usage_tail() AS t
-	-- as row security does with meter.usage_hourly
-	WHERE (SELECT meter.visible_tenants()) IS NULL
-		OR (t.usage).tenant = ANY ((SELECT meter.visible_tenants())::text[])
 )
 SELECT h.*
 FROM meter.usage_hourly AS h

@@ -172,3 +172,32 @@ quota_unlock(QuotaSeed *seed)
 	(void) LockRelease(&tag, ExclusiveLock, false);
 	seed->locked = false;
 }
+
+List *
+quota_resources(text *tenant)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext context = CurrentMemoryContext;
+	OwnerScope	scope;
+	Datum		args[1] = {PointerGetDatum(tenant)};
+	List	   *resources = NIL;
+
+	owner_begin(&scope);
+	owner_plan(&plan,
+			   "SELECT DISTINCT resource FROM meter.rate_limit "
+			   "WHERE kind = 'window' AND (tenant IS NULL OR tenant = $1) ORDER BY resource",
+			   1, TEXTOID);
+	if (SPI_execute_plan(plan, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read meter.rate_limit");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *resource = SPI_getvalue(SPI_tuptable->vals[i],
+											SPI_tuptable->tupdesc, 1);
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		resources = lappend(resources, cstring_to_text(resource));
+		MemoryContextSwitchTo(old);
+	}
+	owner_end(&scope);
+	return resources;
+}

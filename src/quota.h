@@ -7,6 +7,7 @@
 
 #include "core/bucket.h"
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "rule.h"
 
 /* What a rule's window is to be started from. */
@@ -27,5 +28,11 @@ extern void quota_want(QuotaSeed *seed, const Rule *rule, const RuleSet *among,
 					   TimestampTz window_end, uint32 tenant, text *user);
 extern void quota_read(QuotaSeed *seed, text *tenant, text *user);
 extern void quota_unlock(QuotaSeed *seed);
+
+/*
+ * Resources by which all windows of a tenant can be looked at, as texts: their
+ * patterns.  A pattern is the resource for which no other one is more specific.
+ */
+extern List *quota_resources(text *tenant);
 
 #endif							/* METER_QUOTA_H */

@@ -25,7 +25,7 @@ COMMENT ON COLUMN meter.usage_recent.bucket IS 'beginning of the five minutes or
 COMMENT ON COLUMN meter.usage_recent.is_hour IS 'whether it is an hour';
 COMMENT ON COLUMN meter.usage_recent.tenant IS 'who has called';
 COMMENT ON COLUMN meter.usage_recent.service IS 'what was called; null: no service was given';
-COMMENT ON COLUMN meter.usage_recent.requests IS 'requests';
+COMMENT ON COLUMN meter.usage_recent.requests IS 'events of the metric api_requests';
 COMMENT ON COLUMN meter.usage_recent.errors IS 'requests that were errors';
 COMMENT ON COLUMN meter.usage_recent.errors_4xx IS 'of these, with status 400 to 499';
 COMMENT ON COLUMN meter.usage_recent.errors_429 IS 'of these, with status 429';

@@ -27,6 +27,7 @@
 
 #include "budget.h"
 #include "log.h"
+#include "openmetrics.h"
 #include "owner.h"
 #include "partition.h"
 #include "recent.h"
@@ -184,7 +185,10 @@ write_hours(Usage *usage)
 		gauge_write_last();
 	budget_add();
 	if (usage->keep_dirty)
+	{
 		recent_add(extension_schema);
+		openmetrics_add(extension_schema);
+	}
 	SPI_unregister_relation(ROLLUP_HOURS);
 	tuplestore_end(rows);
 }
@@ -359,10 +363,12 @@ meter_rollup(PG_FUNCTION_ARGS)
 		Usage	   *usage = usage_begin(fcinfo->flinfo->fn_oid);
 
 		budget_begin(after);
+		openmetrics_begin(after);
 		usage->want_hours = true;
 		usage->want_users = true;
 		usage->keep_dirty = true;
 		usage->full = write_usage;
+		usage->known_upto = after;
 		usage->late_before = late_limit(GetCurrentTimestamp());
 		rollup_scan(usage, after, upto, NULL, false);
 		write_usage(usage, NULL);
@@ -371,6 +377,7 @@ meter_rollup(PG_FUNCTION_ARGS)
 		late_write(usage, upto);
 		budget_finish(upto, &usage->dirty);
 		recent_fold();
+		openmetrics_finish(upto);
 		move_position(upto);
 	}
 	owner_end(&scope);

@@ -71,28 +71,35 @@ read_own(Oid user)
 	return own;
 }
 
-static bool
-is_among(const char *tenant, ArrayType *tenants)
+bool
+row_security_shows(ArrayType *tenants, const char *tenant, int length)
 {
-	Datum	   *elements;
-	int			n;
+	ArrayIterator iterator;
+	Datum		element;
+	bool		isnull;
+	bool		found = false;
 
-	deconstruct_array(tenants, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
-	for (int i = 0; i < n; i++)
-		if (strcmp(TextDatumGetCString(elements[i]), tenant) == 0)
-			return true;
-	return false;
+	if (tenants == NULL)
+		return true;
+	iterator = array_create_iterator(tenants, 0, NULL);
+	while (!found && array_iterate(iterator, &element, &isnull))
+	{
+		text	   *one = DatumGetTextPP(element);
+
+		found = VARSIZE_ANY_EXHDR(one) == length &&
+			memcmp(VARDATA_ANY(one), tenant, length) == 0;
+	}
+	array_free_iterator(iterator);
+	return found;
 }
-
-PG_FUNCTION_INFO_V1(meter_visible_tenants);
 
 /*
  * A context narrows what the user sees, and never widens it: whoever set it may
  * have become a tenant's role since, and that role sees its own rows only.  A
  * user of no tenant's role may work for any, and so sees that of the context.
  */
-Datum
-meter_visible_tenants(PG_FUNCTION_ARGS)
+ArrayType *
+row_security_tenants(void)
 {
 	Oid			user = GetUserId();
 	const char *tenant;
@@ -100,24 +107,31 @@ meter_visible_tenants(PG_FUNCTION_ARGS)
 	Datum		element;
 
 	if (superuser_arg(user))
-		PG_RETURN_NULL();
+		return NULL;
 	tenant = context_tenant();
 	if (tenant == NULL)
-	{
-		if (row_security_sees_all(user))
-			PG_RETURN_NULL();
-		PG_RETURN_ARRAYTYPE_P(read_own(user));
-	}
+		return row_security_sees_all(user) ? NULL : read_own(user);
 
 	/* reading may look at the context again */
 	tenant = pstrdup(tenant);
 	if (!row_security_sees_all(user))
 	{
 		own = read_own(user);
-		if (ARR_NDIM(own) > 0 && !is_among(tenant, own))
-			PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
+		if (ARR_NDIM(own) > 0 && !row_security_shows(own, tenant, strlen(tenant)))
+			return construct_empty_array(TEXTOID);
 	}
 	element = CStringGetTextDatum(tenant);
-	PG_RETURN_ARRAYTYPE_P(construct_array(&element, 1, TEXTOID, -1, false,
-										  TYPALIGN_INT));
+	return construct_array(&element, 1, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+PG_FUNCTION_INFO_V1(meter_visible_tenants);
+
+Datum
+meter_visible_tenants(PG_FUNCTION_ARGS)
+{
+	ArrayType  *tenants = row_security_tenants();
+
+	if (tenants == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_ARRAYTYPE_P(tenants);
 }

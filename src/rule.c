@@ -38,6 +38,8 @@ const char *const rule_per_names[RULE_PERS] = {
 	"second", "minute", "hour", "day", "month"
 };
 
+const char *const rule_mode_names[RULE_MODES] = {"enforce", "soft", "shadow"};
+
 /* Of a token bucket, a month is 30 days. */
 const int64 rule_periods[RULE_PERS] = {
 	USECS_PER_SEC, USECS_PER_MINUTE, USECS_PER_HOUR, USECS_PER_DAY,
@@ -219,7 +221,6 @@ get_amount(HeapTuple row, int column, bool *isnull)
 static void
 read_rule(Rule *rule, HeapTuple row)
 {
-	static const char *const modes[] = {"enforce", "soft", "shadow"};
 	bool		isnull;
 	bool		no_max;
 	bool		no_burst;
@@ -238,7 +239,7 @@ read_rule(Rule *rule, HeapTuple row)
 	rule->limit.period = rule_periods[rule->per];
 	rule->limit.window = DatumGetBool(get(row, COLUMN_WINDOW, &isnull));
 	rule->per_user = DatumGetBool(get(row, COLUMN_PER_USER, &isnull));
-	rule->mode = index_of(get_string(row, COLUMN_MODE), modes, lengthof(modes));
+	rule->mode = index_of(get_string(row, COLUMN_MODE), rule_mode_names, RULE_MODES);
 	rule->limit.unlimited = no_max || rule->mode == RULE_SOFT;
 	rule->metric = get_string(row, COLUMN_METRIC);
 	rule->name = get_string(row, COLUMN_NAME);

@@ -35,6 +35,8 @@ typedef enum RuleMode
 	RULE_SHADOW
 } RuleMode;
 
+#define RULE_MODES 3
+
 typedef struct Rule
 {
 	int32		id;
@@ -74,6 +76,7 @@ typedef struct RuleSet
 } RuleSet;
 
 extern const char *const rule_per_names[RULE_PERS];
+extern const char *const rule_mode_names[RULE_MODES];
 extern const int64 rule_periods[RULE_PERS];
 
 extern void rule_init(void);

@@ -66,6 +66,7 @@ int			setting_retention = 90 * MINUTES_PER_DAY;
 int			setting_dedup_window = 35 * MINUTES_PER_DAY;
 int			setting_max_future_skew = 300;
 int			setting_max_groups_per_hour = 10000;
+int			setting_max_label_sets = 100;
 int			setting_max_metrics = 10000;
 int			setting_rollup_work_mem = 256 * 1024;
 static char *ignore_setting = NULL; /* read through ignore.h */
@@ -227,6 +228,14 @@ setting_define(void)
 							"Further groups are folded into one named (other), and the events in it are counted.",
 							&setting_max_groups_per_hour,
 							10000, 1, 1000000,
+							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("meter.max_label_sets",
+							"Sets how many sets of labels of each kind monitoring is shown.",
+							"What is counted of further sets goes to one named (other).",
+							&setting_max_label_sets,
+							100, 0, 100000,
 							PGC_SUSET, 0,
 							NULL, NULL, NULL);
 

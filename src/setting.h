@@ -54,6 +54,7 @@ extern int	setting_retention;	/* minutes, 0 = for ever */
 extern int	setting_dedup_window;	/* minutes */
 extern int	setting_max_future_skew;	/* seconds */
 extern int	setting_max_groups_per_hour;
+extern int	setting_max_label_sets;
 extern int	setting_max_metrics;
 extern int	setting_rollup_work_mem;	/* kB */
 extern bool setting_strict_metrics;

@@ -576,6 +576,41 @@ meter_sketch_count_below(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) result);
 }
 
+/*
+ * For meter.openmetrics_endpoint and its like, whose bounds are constants.
+ */
+PG_FUNCTION_INFO_V1(meter_sketch_histogram);
+Datum
+meter_sketch_histogram(PG_FUNCTION_ARGS)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(1);
+	Datum	   *bounds;
+	bool	   *nulls;
+	int			n;
+	double	   *bound;
+	uint64_t   *count;
+	Sketch		s;
+
+	deconstruct_array(array, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &bounds, &nulls, &n);
+	bound = palloc(n * sizeof(double));
+	count = palloc(n * sizeof(uint64_t));
+	for (int i = 0; i < n; i++)
+	{
+		bound[i] = nulls[i] ? NAN : DatumGetFloat8(bounds[i]);
+		if (isnan(bound[i]) || (i > 0 && bound[i] <= bound[i - 1]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("bounds of a histogram must be numbers in ascending order")));
+	}
+	sketch_from_datum(&s, PG_GETARG_DATUM(0));
+	sketch_histogram(&s, bound, n, count);
+	for (int i = 0; i < n; i++)
+		bounds[i] = Int64GetDatum((int64) count[i]);
+	PG_RETURN_ARRAYTYPE_P(construct_array(bounds, n, INT8OID, sizeof(int64),
+										  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
 static bool
 same_bytes(FunctionCallInfo fcinfo)
 {

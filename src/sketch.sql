@@ -237,6 +237,13 @@ AS 'MODULE_PATHNAME', 'meter_sketch_accuracy';
 COMMENT ON FUNCTION @extschema@.meter_sketch_accuracy(@extschema@.meter_sketch) IS
 'guaranteed relative accuracy of the percentiles';
 
+CREATE FUNCTION @extschema@.meter_sketch_histogram(@extschema@.meter_sketch, double precision[])
+RETURNS bigint[]
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'meter_sketch_histogram';
+COMMENT ON FUNCTION @extschema@.meter_sketch_histogram(@extschema@.meter_sketch, double precision[]) IS
+'Cumulative histogram: for each bound, in ascending order, about how many values are less than or equal to it. The histogram of a merge is the sum of the histograms. Errors: 22023 for bounds that are null, NaN or not in ascending order';
+
 CREATE FUNCTION @extschema@.meter_sketch_count_below(@extschema@.meter_sketch, double precision)
 RETURNS bigint
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE

@@ -45,7 +45,7 @@ enum
 	SCAN_COST,
 	SCAN_METADATA,
 	SCAN_FAILED,
-	SCAN_IS_AMENDMENT,
+	SCAN_CORRECTS,
 	SCAN_IS_SUPERSEDED,
 	SCAN_COLUMNS
 };
@@ -273,11 +273,15 @@ usage_receive(TupleTableSlot *slot, DestReceiver *self)
 	counts = usage_read(&event, slot);
 
 	/* what a correction changes cannot be taken out of a sketch: recompute */
-	if (usage->keep_dirty && DatumGetBool(slot->tts_values[SCAN_IS_AMENDMENT]))
+	if (usage->keep_dirty && !slot->tts_isnull[SCAN_CORRECTS])
 	{
 		usage_find_metric(usage, event.metric);
 		dirty_add(&usage->dirty, (text *) event.tenant, usage_hour_of(event.at),
 				  true)->gauge |= usage->metric->gauge;
+
+		/* till then a batch has each event once */
+		if (DatumGetInt64(slot->tts_values[SCAN_CORRECTS]) <= usage->known_upto)
+			counts = false;
 	}
 	if (counts)
 		usage_add_pending(usage, &event, slot->tts_values[SCAN_METADATA],

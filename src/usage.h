@@ -168,6 +168,7 @@ struct Usage
 	Jsonb	   *no_dims;		/* {} */
 	int64		windows;		/* of events, counted so far */
 	UsageDirtySet dirty;		/* hours */
+	int64		known_upto;		/* events up to here were counted before */
 	TimestampTz late_before;	/* usage of earlier hours is noted as late */
 	UsageDirtySet late;			/* days */
 	UsageFull	full;
@@ -178,7 +179,7 @@ struct Usage
 #define USAGE_COLUMNS \
 	"seq, at, tenant, metric, quantity, service, endpoint, method, status, " \
 	"latency_ms, user_id, cost, metadata, error_message IS NOT NULL, " \
-	"corrects IS NOT NULL, superseded_by IS NOT NULL"
+	"corrects, superseded_by IS NOT NULL"
 
 extern Usage *usage_begin(Oid function);
 extern void usage_reset(Usage *usage);

@@ -70,7 +70,7 @@ COMMENT ON COLUMN meter.usage_hourly.service IS 'service; (other) for folded gro
 COMMENT ON COLUMN meter.usage_hourly.endpoint IS 'route; (other) for folded groups';
 COMMENT ON COLUMN meter.usage_hourly.method IS 'HTTP method; (other) for folded groups';
 COMMENT ON COLUMN meter.usage_hourly.dims IS 'the metric''s declared dimensions, from metadata';
-COMMENT ON COLUMN meter.usage_hourly.events IS 'events';
+COMMENT ON COLUMN meter.usage_hourly.events IS 'number of events';
 COMMENT ON COLUMN meter.usage_hourly.successes IS 'events that were no errors';
 COMMENT ON COLUMN meter.usage_hourly.errors IS
 'events with a status of 400 or more, or without status but with an error message';
@@ -114,7 +114,7 @@ COMMENT ON COLUMN meter.usage_user_daily.tenant IS 'who is metered';
 COMMENT ON COLUMN meter.usage_user_daily.metric IS 'what is metered';
 COMMENT ON COLUMN meter.usage_user_daily.user_id IS 'the tenant''s user';
 COMMENT ON COLUMN meter.usage_user_daily.dims IS 'the metric''s declared dimensions, from metadata';
-COMMENT ON COLUMN meter.usage_user_daily.events IS 'events';
+COMMENT ON COLUMN meter.usage_user_daily.events IS 'number of events';
 COMMENT ON COLUMN meter.usage_user_daily.errors IS 'events that were errors';
 COMMENT ON COLUMN meter.usage_user_daily.first_at IS 'time of the first event';
 COMMENT ON COLUMN meter.usage_user_daily.last_at IS 'time of the last event';

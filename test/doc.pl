@@ -165,6 +165,7 @@ sub steady
 	# until midnight, and in seconds since 1970
 	$changed += $text =~ s/\b05:5[89]:\d\d(?:\.\d+)?|\b21[456]\d\d\b/MIDNIGHT/g;
 	$changed += $text =~ s/\b17955432\d\d|\b1795543[34]\d\d\b/EPOCH/g;
+	$text =~ s/ line \d+ at / line N at /g;
 	$changed += $text =~ s/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/UUID/g;
 	# and the widths of columns with them
 	$text =~ s/ +/ /g, $text =~ s/-+/-/g, $text =~ s/ ?\| ?/|/g if $changed;
@@ -200,12 +201,13 @@ sub run_quietly
 	return $? == 0;
 }
 
-# The data directory that those of all pages are copies of.
+# The data directory that those of all pages are copies of, with the extension.
 sub make_template
 {
 	my $log = "$work/template.log";
+	# small segments of WAL, as it is copied
 	run_quietly($log, "$bindir/initdb", '-D', "$work/template", '-U', 'postgres', '-A', 'trust',
-		'-E', 'UTF8', '--no-locale', '--no-sync')
+		'-E', 'UTF8', '--no-locale', '--no-sync', '--wal-segsize=1')
 	  or die "doc.pl: initdb failed, see $log\n";
 	open my $conf, '>>', "$work/template/postgresql.conf" or die "postgresql.conf: $!\n";
 	print $conf <<'END';
@@ -219,6 +221,44 @@ datestyle = 'iso, ymd'
 lc_messages = 'C'
 END
 	close $conf;
+	start($work, "$work/template", "-k $work");
+	run_sql($work, $log, 'postgres', 'CREATE DATABASE api');
+	run_sql($work, $log, 'api', 'CREATE EXTENSION meter CASCADE');
+	stop("$work/template", 'fast', $log);
+	return;
+}
+
+# Starts the server of a data directory at that time; its log is in $place.
+sub start
+{
+	my ($place, $data, $options) = @_;
+	my $log = "$place/log";
+	local %ENV = (
+		%ENV,
+		TZ => 'UTC',
+		LD_PRELOAD => $library,
+		FAKETIME => "\@$began",
+		DONT_FAKE_MONOTONIC => 1,
+		FAKETIME_DONT_FAKE_MONOTONIC => 1,
+		NO_FAKE_STAT => 1);
+	run_quietly($log, "$bindir/pg_ctl", '-s', '-w', '-D', $data, '-l', $log, '-o', $options, 'start')
+	  or die "the server did not start, see $log\n";
+	return;
+}
+
+sub stop
+{
+	my ($data, $mode, $log) = @_;
+	run_quietly($log, "$bindir/pg_ctl", '-s', '-w', '-D', $data, '-m', $mode, 'stop');
+	return;
+}
+
+sub run_sql
+{
+	my ($socket, $log, $database, $sql) = @_;
+	run_quietly($log, "$bindir/psql", '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-h', $socket,
+		'-U', 'postgres', '-d', $database, '-c', $sql)
+	  or die "$sql failed, see $log\n";
 	return;
 }
 
@@ -243,30 +283,18 @@ sub start_server
 	open my $conf, '>>', "$place/data/postgresql.conf" or die "postgresql.conf: $!\n";
 	print $conf settings($run, $place);
 	close $conf;
-	local %ENV = (
-		%ENV,
-		TZ => 'UTC',
-		LD_PRELOAD => $library,
-		FAKETIME => "\@$began",
-		DONT_FAKE_MONOTONIC => 1,
-		FAKETIME_DONT_FAKE_MONOTONIC => 1,
-		NO_FAKE_STAT => 1);
-	run_quietly($log, "$bindir/pg_ctl", '-s', '-w', '-D', "$place/data", '-l', $log, 'start')
-	  or die "the server did not start, see $log\n";
-	my @psql = ("$bindir/psql", '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-h', $place, '-U', 'postgres');
-	run_quietly($log, @psql, '-d', 'postgres', '-c', 'CREATE DATABASE api') or die "CREATE DATABASE failed\n";
-	return if $run->{bare};
-	run_quietly($log, @psql, '-d', 'api',
-		'-c', 'CREATE EXTENSION meter CASCADE')
-	  or die "CREATE EXTENSION failed, see $log\n";
+	start($place, "$place/data", '');
+	if ($run->{bare})
+	{
+		run_sql($place, $log, 'postgres', $_) for 'DROP DATABASE api', 'CREATE DATABASE api';
+	}
 	return;
 }
 
 sub stop_server
 {
 	my ($place) = @_;
-	run_quietly("$place/log", "$bindir/pg_ctl", '-s', '-w', '-D', "$place/data", '-m', 'immediate', 'stop')
-	  if -e "$place/data/postmaster.pid";
+	stop("$place/data", 'immediate', "$place/log") if -e "$place/data/postmaster.pid";
 	remove_tree("$place/data");
 	return;
 }

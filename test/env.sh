@@ -10,7 +10,8 @@
 #
 #	install_packages demo|test	install what is missing for these
 #	install_missing PACKAGE...	install those that are missing
-#	download_package PACKAGE DIRECTORY	get it without installing it
+#	unpacked VARIABLE PACKAGE PROGRAM	have a program without installing its package
+#	install_optional PACKAGE...	install them, or return that they cannot be had
 #	choose_server				set PG_CONFIG, bindir, pgxs_src
 #	choose_user					set run_user: who runs servers
 #	build_and_install			make, make install
@@ -292,12 +293,58 @@ install_missing()
 	allow_main_cluster
 }
 
+# install_optional PACKAGE...: for what can be done without.  Not for packages of
+# PostgreSQL, whose clusters install_missing looks after.  What cannot be had
+# ends a subshell only.
+install_optional()
+{
+	(can_install "$*"
+		apt_get install --no-install-recommends --no-upgrade "$@" ||
+			{ apt_update; apt_get install --no-install-recommends --no-upgrade "$@"; })
+}
+
 # download_package PACKAGE DIRECTORY: it and what it needs that is missing, as
 # *.deb files
 download_package()
 {
 	apt_get install --no-install-recommends --no-upgrade --download-only \
 		-o Dir::Cache::archives="$2" "$1"
+}
+
+# unpacked VARIABLE PACKAGE PROGRAM: for programs whose packages must not be
+# installed, as they would start a service or bring half a desktop.  Exports
+# VARIABLE: the command it already names, else the program in the PATH, else the
+# one at PROGRAM in the package, which is unpacked below $work together with the
+# packages it needs that are missing.  It stays empty if that cannot be had.
+unpacked()
+{
+	local -n found=$1
+	local package=$2 program=$3 dir=$work/unpacked/$2 deb libraries
+
+	export "${!found}"
+	found=${found:-$(PATH=$PATH:/usr/sbin command -v "$(basename "$program")" || true)}
+	[ -z "$found" ] || return 0
+	if [ ! -d "$dir" ]; then
+		mkdir -p "$dir/partial"
+		# what ends the shell ends a subshell only
+		if (can_install "$package"
+			download_package "$package" "$dir" || { apt_update; download_package "$package" "$dir"; }); then
+			for deb in "$dir"/*.deb; do
+				dpkg-deb -x "$deb" "$dir"
+				rm "$deb"
+			done
+			chmod -R a+rX "$work/unpacked"
+		fi
+	fi
+	if [ -x "$dir$program" ]; then
+		libraries=$(find "$dir" -type d -path '*/lib/*-linux-gnu' -printf '%p:')
+		found=$dir/run.$(basename "$program")
+		printf '%s\n' '#!/bin/sh' "${libraries:+export LD_LIBRARY_PATH=${libraries%:}}" \
+			"exec $dir$program \"\$@\"" >"$found"
+		chmod 0755 "$found"
+	else
+		say "  no $(basename "$program"): what needs it is skipped"
+	fi
 }
 
 # --- the server to build for ------------------------------------------------

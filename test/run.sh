@@ -244,29 +244,49 @@ remove_small_disk()
 	umount "$METER_SMALL_DISK" || umount -l "$METER_SMALL_DISK"
 }
 
-# PgBouncer, of which no service must be there afterwards: its package is unpacked,
-# not installed, with the libraries that are missing.
-pooler()
+# Programs of packages that only single tests need.
+programs()
 {
-	local dir=$work/pgbouncer deb
+	! wanted 023_context || unpacked PGBOUNCER pgbouncer /usr/sbin/pgbouncer
+	if wanted 035_prometheus; then
+		unpacked PROMETHEUS prometheus /usr/bin/prometheus
+		unpacked PROMTOOL prometheus /usr/bin/promtool
+		unpacked SQL_EXPORTER prometheus-sql-exporter /usr/bin/prometheus-sql-exporter
+		unpacked POSTGRES_EXPORTER prometheus-postgres-exporter /usr/bin/prometheus-postgres-exporter
+	fi
+}
 
-	export PGBOUNCER
-	PGBOUNCER=${PGBOUNCER:-$(PATH=$PATH:/usr/sbin command -v pgbouncer || true)}
-	[ -z "$PGBOUNCER" ] && wanted 023_context || return 0
-	mkdir -p "$dir/partial"
-	# what cannot be had ends a subshell only
-	if (can_install pgbouncer
-		download_package pgbouncer "$dir" || { apt_update; download_package pgbouncer "$dir"; }); then
-		for deb in "$dir"/*.deb; do
-			dpkg-deb -x "$deb" "$dir"
-		done
-		PGBOUNCER=$dir/run
-		say "#!/bin/sh
-LD_LIBRARY_PATH=$(printf '%s:' "$dir"/usr/lib/*-linux-gnu*) exec $dir/usr/sbin/pgbouncer \"\$@\"" >"$PGBOUNCER"
-		chmod -R a+rX "$dir"
-		chmod 0755 "$PGBOUNCER"
+# A browser, for what people look at.
+browser()
+{
+	export CHROMIUM
+	CHROMIUM=${CHROMIUM:-$(command -v chromium || true)}
+	[ -z "$CHROMIUM" ] && wanted 034_dashboard || return 0
+	say "  installing Chromium"
+	if install_optional chromium; then
+		CHROMIUM=$(command -v chromium || true)
 	else
-		say "  no PgBouncer: what needs one is skipped"
+		say "  no Chromium: what needs one is skipped"
+	fi
+}
+
+# What the examples of middlewares are written in, as far as it can be had; Node
+# itself is not installed for this.
+languages()
+{
+	wanted 041_middleware || return 0
+	say "  looking for Node, Python and PHP"
+	local packages=(python3-psycopg python3-psycopg-pool python3-starlette python3-uvicorn
+		php-cli php-pgsql php-laravel-framework)
+	install_optional "${packages[@]}" ||
+		say "  no packages for Python and PHP: what needs them is skipped"
+	if command -v npm >/dev/null && mkdir "$work/node" &&
+		timeout 120 npm install --prefix "$work/node" --no-audit --no-fund pg express fastify \
+			>"$install_log" 2>&1; then
+		chmod -R a+rX "$work/node"
+		export NODE_PATH=$work/node/node_modules
+	else
+		say "  no packages for Node: what needs them is skipped"
 	fi
 }
 
@@ -293,7 +313,9 @@ stage_tap()
 
 	jobs=${TAP_JOBS:-$(nproc)}
 	small_disk
-	pooler
+	programs
+	browser
+	languages
 	for file in test/t/*.pl; do
 		name=$(basename "$file" .pl)
 		if [ ! -e "$file" ] || ! wanted "$name"; then

@@ -4,9 +4,9 @@
 #
 # From a bare machine to reports in one command: installs what is missing,
 # builds and installs meter, starts a PostgreSQL of its own (socket only, no
-# TCP port, no other PostgreSQL is touched), fills it with three days of
-# traffic, prints what an operator would look at, and lets limits meet a burst
-# of calls.  The server stays up to be looked at; running the demo again starts
+# TCP port, no other PostgreSQL is touched), fills it with thirty days of
+# traffic, prints what an operator would look at, lets limits meet a burst of
+# calls, sets budgets, and writes the dashboard beside the server.  The server stays up to be looked at; running the demo again starts
 # afresh.
 #
 #	CSV=file	replay real requests instead, see replay.sql
@@ -147,6 +147,14 @@ call()
 	psql_demo -d demo -A -t -c "$1" >"$install_log"
 }
 
+write_dashboard()
+{
+	page=$dir/dashboard.html
+	# of the last seven days of what was replayed
+	psql_demo -d demo -A -t -c 'SELECT meter_dashboard("to" => least(now(), max(hour) + make_interval(hours => 1))) FROM meter.usage_hourly' |
+		as_user tee "$page" >/dev/null
+}
+
 if [ "${1:-}" = stop ]; then
 	choose_user
 	remove_demo
@@ -168,17 +176,23 @@ step "starting a server in $dir" make_server
 if [ -n "${CSV:-}" ]; then
 	step "replaying $(($(wc -l <"$CSV") - 1)) requests of $CSV" replay_csv
 else
-	step "making three days of traffic" make_traffic
+	step "making thirty days of traffic" make_traffic
 fi
 # the background worker has begun already; these return when all is done
 step "SELECT meter_flush()    queue and inbox to log" call 'SELECT meter_flush()'
 step "SELECT meter_rollup()   log to hourly usage" call 'SELECT meter_rollup()'
 psql_demo -d demo -f - <"$here/report.sql"
 psql_demo -d demo -f - <"$here/limit.sql"
+psql_demo -d demo -f - <"$here/watch.sql"
+say ""
+step "SELECT meter_dashboard()" write_dashboard
 
 psql=psql
 command -v psql >/dev/null || psql=$bindir/psql
 cat <<END
+
+The dashboard of all this is
+  file://$page
 
 The server keeps running, and its background worker brings what is tracked into
 the log within 200 ms and into the reports within a minute; look around with

@@ -1,10 +1,10 @@
--- examples/demo/traffic.sql: three days of traffic of five tenants, ending now.
+-- examples/demo/traffic.sql: thirty days of traffic of eight tenants, ending now.
 --
 -- Made set-based and from a fixed seed, so that two runs differ only by the
 -- hour of the day they are made at.  The shape is that of real traffic: a day
 -- and night curve in each tenant's time zone, quiet weekends, log-normal
--- latencies per endpoint, few users who make most calls, and one incident,
--- which the reports show.
+-- latencies per endpoint, few users who make most calls, a tenant whose usage has
+-- fallen, and two incidents, one of which is going on.
 
 SET timezone = 'UTC';
 SET client_min_messages = warning;
@@ -19,11 +19,14 @@ INSERT INTO meter.metric (metric, kind, unit, dimensions, description) VALUES
 -- Peak calls per hour, hours ahead of UTC, number of users.
 CREATE TEMP TABLE tenant (tenant text, peak double precision, utc_offset integer, users integer);
 INSERT INTO tenant VALUES
-	('acme', 2400, 0, 120),
-	('globex', 1600, -5, 60),
-	('initech', 1100, 1, 45),
-	('umbrella', 650, 9, 25),
-	('hooli', 400, -8, 12);
+	('acme', 420, 0, 120),
+	('globex', 280, -5, 60),
+	('initech', 190, 1, 45),
+	('umbrella', 110, 9, 25),
+	('hooli', 70, -8, 12),
+	('stark', 55, -5, 9),
+	('tyrell', 48, 0, 14),
+	('wonka', 36, 1, 6);
 
 -- {uuid}, {hex} and {n} become ids, which meter folds into :id again.
 -- Of a route that is metered by another quantity than requests, quantity is the
@@ -39,9 +42,9 @@ INSERT INTO route VALUES
 	('api', 'api_requests', 'GET', '/api/v1/orders?page={n}&size=50', 11, 70, 0.60, 1, 0.00003),
 	('api', 'api_requests', 'POST', '/api/v1/orders', 6, 130, 0.50, 1, 0.0001),
 	('api', 'api_requests', 'GET', '/api/v1/search?q=invoice', 5, 210, 0.80, 1, 0.0002),
-	('openai', 'llm_tokens', 'POST', '/v1/chat/completions', 8, 1900, 0.55, 900, 0.0000006),
-	('openai', 'llm_tokens', 'POST', '/v1/embeddings', 4, 160, 0.35, 350, 0.00000002),
-	('email', 'emails', 'POST', '/v3/mail/send', 4, 95, 0.40, 1, 0.0004);
+	('openai', 'llm_tokens', 'POST', '/v1/chat/completions', 8, 1900, 0.55, 900, 0.000009),
+	('openai', 'llm_tokens', 'POST', '/v1/embeddings', 4, 160, 0.35, 350, 0.0000002),
+	('email', 'emails', 'POST', '/v3/mail/send', 4, 95, 0.40, 1, 0.0011);
 
 CREATE TEMP VIEW route_range AS
 SELECT *, sum(share) OVER routes - share AS low, sum(share) OVER routes AS high
@@ -61,12 +64,21 @@ FROM (
 			AND at < now() - interval '18 hours' AS incident,
 		peak / 4 * (0.85 + 0.3 * random())
 			* (0.15 + 0.85 * exp(-power((extract(hour FROM local_time) + extract(minute FROM local_time) / 60 - 14) / 5, 2)))
-			* CASE WHEN extract(isodow FROM local_time) > 5 THEN 0.45 ELSE 1 END AS calls
+			* CASE WHEN extract(isodow FROM local_time) > 5 THEN 0.45 ELSE 1 END
+			* CASE WHEN tenant = 'umbrella' AND at > now() - interval '7 days' THEN 0.3 ELSE 1 END AS calls
 	FROM tenant,
-		generate_series(now() - interval '3 days', now() - interval '15 minutes',
+		generate_series(now() - interval '30 days', now() - interval '15 minutes',
 			interval '15 minutes') AS at,
 		LATERAL (SELECT at + utc_offset * interval '1 hour') AS l (local_time)
-) AS q, generate_series(1, q.calls::integer);
+) AS q, generate_series(1, q.calls::integer)
+UNION ALL
+-- a client that tries again and again, since a third of its calls fail
+SELECT now() - random() * interval '35 minutes', 'globex', 60, true,
+	r.low, 40 * random(), random(),
+	sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()),
+	sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random())
+FROM route_range AS r, generate_series(1, 180)
+WHERE r.path = '/v1/chat/completions';
 
 -- What the dice say.
 CREATE TEMP TABLE request AS
@@ -105,7 +117,7 @@ INSERT INTO meter.inbox (at, tenant, metric, quantity, service, endpoint, method
 	latency_ms, user_id, cost, request_id, metadata, error_message)
 SELECT at, tenant, 'api_requests', 1, service, endpoint, method, status,
 	round((median_ms * exp(spread * speed)
-		* CASE WHEN incident THEN 4 ELSE 1 END
+		* CASE WHEN incident THEN 2.5 ELSE 1 END
 		* CASE WHEN status >= 500 THEN 3 WHEN status >= 400 THEN 0.2 ELSE 1 END)::numeric, 3),
 	user_id,
 	CASE WHEN metric = 'api_requests' AND status < 400 THEN unit_cost END,
@@ -127,11 +139,11 @@ ORDER BY at;
 -- Storage is a level, not a count: a sample each quarter of an hour.
 INSERT INTO meter.inbox (at, tenant, metric, quantity, service, metadata)
 SELECT at, tenant, 'storage_gb',
-	round((peak * 0.2 + extract(epoch FROM at - (now() - interval '3 days')) / 3600 * peak / 2000
+	round((peak * 0.2 + extract(epoch FROM at - (now() - interval '30 days')) / 3600 * peak / 2000
 		+ random() * 2)::numeric, 3),
 	'storage', jsonb_build_object('region', CASE WHEN utc_offset < 0 THEN 'us-east' ELSE 'eu-west' END)
 FROM tenant,
-	generate_series(now() - interval '3 days', now(), interval '15 minutes') AS at
+	generate_series(now() - interval '30 days', now(), interval '15 minutes') AS at
 ORDER BY at;
 
 -- What clients get wrong: the flush refuses these rows and says why.

@@ -486,6 +486,31 @@ sketch_count_below(const Sketch *s, double value, uint64_t *result)
 	return SKETCH_OK;
 }
 
+void
+sketch_histogram(const Sketch *s, const double *bound, int n, uint64_t *count)
+{
+	uint64_t	seen = 0;
+	int32_t		neg = s->neg.n;
+	int32_t		pos = 0;
+	bool		zero = false;
+
+	for (int i = 0; i < n; i++)
+	{
+		while (neg > 0 &&
+			   -bucket_estimate(s, s->neg.bucket[neg - 1].index) <= bound[i])
+			seen += s->neg.bucket[--neg].count;
+		if (!zero && bound[i] >= 0)
+		{
+			seen += s->zero;
+			zero = true;
+		}
+		while (pos < s->pos.n &&
+			   bucket_estimate(s, s->pos.bucket[pos].index) <= bound[i])
+			seen += s->pos.bucket[pos++].count;
+		count[i] = seen;
+	}
+}
+
 /*
  * May x be counted in bucket index?  One to either side is allowed, as the
  * last bit of log may differ between machines, and so may the bucket of a

@@ -149,6 +149,18 @@ extern SketchStatus sketch_max(const Sketch *s, double *result);
 extern SketchStatus sketch_count_below(const Sketch *s, double value,
 									   uint64_t *result);
 
+/*
+ * The cumulative histogram of the values: count[i] is how many are <=
+ * bound[i], for n bounds in ascending order, none of them NaN.  A bucket of the
+ * sketch is counted where its estimate is, also the ones of min and max, which
+ * sketch_count_below knows exactly: so the histogram of a merge is the sum of
+ * the histograms, and no count becomes less when values are added.  For a bound
+ * b > 0 the count lies between the true numbers of values <= b / (1 + a) and
+ * <= b / (1 - a).
+ */
+extern void sketch_histogram(const Sketch *s, const double *bound, int n,
+							 uint64_t *count);
+
 /* A short description of a status, without a full stop. */
 extern const char *sketch_status_text(SketchStatus status);
 

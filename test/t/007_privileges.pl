@@ -172,14 +172,22 @@ for my $relation (grep { !/_p\d+$/ } split /\n/, ask($relations))
 }
 is(ask('SELECT string_agg(DISTINCT tenant, $$ $$ ORDER BY tenant) FROM meter.event'), 'acme other', 'there are others');
 is(ask('SELECT DISTINCT tenant FROM meter.event', 'customer'), 'acme', 'of whom a tenant sees nothing');
+ask(q{SELECT meter_track('other'); SELECT meter_track('acme'); SELECT meter_flush()});
+is(ask('SELECT count(DISTINCT (usage).tenant) FROM meter.usage_tail()'), '2', 'of both something is not rolled up');
+is(ask('SELECT DISTINCT (usage).tenant FROM meter.usage_tail()', 'customer'), 'acme', 'of which a tenant sees its own');
+is(ask(q{SELECT count(*) FROM meter.usage_tail('other')}, 'customer'), '0', 'also if it asks for the other');
+is(ask(q{SELECT sum(events) FROM meter_time_series('api_requests', now() - interval '1 day', now(), filter => '{"tenant": "other"}')}, 'customer'),
+	'0', 'and nothing of it in a chart');
 is( ask(qq{SELECT string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname) FROM pg_proc AS p
 		WHERE p.oid::regprocedure::text IN ($functions) AND has_function_privilege('customer', p.oid, 'EXECUTE')
-		AND p.proname !~ '^(meter_sketch|users_)'}),
+		AND p.proname !~ '^(meter_sketch|users_|chart_|dashboard_|html)'}),
 	'api_version_begins api_version_of api_version_status budget_bounds currency_digits known_time_zone '
-	  . 'meter_api_version_usage meter_current_tenant meter_mark_read meter_percentile request_growth visible_tenants', 'and may execute these functions');
+	  . 'meter_api_version_usage meter_current_tenant meter_dashboard meter_endpoint_analytics meter_mark_read meter_normalize_endpoint '
+	  . 'meter_percentile meter_time_series meter_top_users meter_usage_stats request_growth series_checked series_fits '
+	  . 'series_starts severity_rank span_checked stats_grouping usage_span usage_tail visible_tenants', 'and may execute these functions');
 like(ask($_, 'customer'), qr/42501: permission denied/, "a tenant is refused: $_")
   for q{SELECT meter_track('acme')}, q{SELECT meter_check('acme')}, q{SELECT meter_set_tenant('other')},
-  q{SELECT meter.sees_all_tenants()}, 'SELECT meter.usage_tail()', q{SELECT meter_bill('acme', '2026-01-01')},
+  q{SELECT meter.sees_all_tenants()}, q{SELECT meter_dashboard(tenant => 'other')}, q{SELECT meter_bill('acme', '2026-01-01')},
   q{SELECT meter_export('event', now(), now())}, 'SELECT meter_isolation_audit()',
   'SELECT meter_evaluate_alerts()', q{SELECT meter_silence('acme')}, q{SELECT meter_grant('customer', 'analyst')},
   'SET ROLE analyst', q{INSERT INTO meter.inbox (tenant) VALUES ('acme')};

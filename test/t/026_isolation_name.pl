@@ -84,7 +84,7 @@ my @functions = split /\n/, ask(q{SELECT p.oid::regprocedure FROM pg_proc AS p
 	JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 	JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'meter'
 	WHERE has_function_privilege('app', p.oid, 'EXECUTE') ORDER BY 1::text});
-is_deeply([ grep { !/^(meter_(track|track_batch|track_llm|llm_cost|check|allow|require|refund|headers|set_tenant|current_tenant|normalize_endpoint|charge|explain_charge|charge_events|explain_charge_events|charge_check|health)|meter\.(header_\w+|api_version_begins|api_version_status))\(/ } @functions ],
+is_deeply([ grep { !/^(meter_(track|track_batch|track_llm|llm_cost|check|allow|require|refund|headers|set_tenant|current_tenant|normalize_endpoint|charge|explain_charge|charge_events|explain_charge_events|charge_check|health|quota)|meter\.(header_\w+|quota_state|api_version_begins|api_version_status))\(/ } @functions ],
 	[], 'an application may execute what applications need');
 is(ask(q{SELECT string_agg(c.oid::regclass::text, ' ') FROM pg_class AS c
 	WHERE c.relnamespace = 'meter'::regnamespace AND (has_any_column_privilege('app', c.oid, 'UPDATE, REFERENCES')

@@ -832,6 +832,77 @@ test_text(void **state)
 	sketch_free(&s);
 }
 
+/*
+ * Against the values themselves, within the accuracy; and the histogram of a
+ * merge is the sum of the histograms, which sketch_count_below does not promise.
+ */
+static void
+test_histogram(void **state)
+{
+	const double bound[] = {-INFINITY, -50, -0.5, 0, 0.01, 5, 10, 25, 100, INFINITY};
+	const double edge[] = {9.99, 5, 20};
+	const int	n = sizeof(bound) / sizeof(bound[0]);
+	Sketch		whole;
+	Sketch		part;
+	uint64_t	count[10];
+	uint64_t	sum[10] = {0};
+	uint64_t	before[10] = {0};
+
+	random_state = 11;
+	assert_int_equal(sketch_init(&whole, 0.01), SKETCH_OK);
+	for (int round = 0; round < 200; round++)
+	{
+		double		value[5];
+
+		for (int i = 0; i < 5; i++)
+			value[i] = next_random() % 9 == 0 ? 0 : exp(random_normal() * 3) *
+				(next_random() % 4 == 0 ? -1 : 1);
+		make_sketch(&part, 0.01, value, 5);
+		sketch_histogram(&part, bound, n, count);
+		for (int i = 0; i < n; i++)
+		{
+			uint64_t	low = 0;
+			uint64_t	high = 0;
+
+			/* above zero a value may be taken for one 1 % larger or smaller */
+			for (int j = 0; j < 5; j++)
+			{
+				low += value[j] + fabs(value[j]) * 0.01 <= bound[i];
+				high += value[j] - fabs(value[j]) * 0.01 <= bound[i];
+			}
+			assert_true(count[i] >= low && count[i] <= high);
+			sum[i] += count[i];
+		}
+		assert_int_equal(sketch_merge(&whole, &part), SKETCH_OK);
+		sketch_free(&part);
+		sketch_histogram(&whole, bound, n, count);
+		for (int i = 0; i < n; i++)
+		{
+			assert_int_equal(count[i], sum[i]);
+			assert_true(count[i] >= before[i]);
+			before[i] = count[i];
+		}
+		assert_int_equal(count[0], 0);
+		assert_int_equal(count[n - 1], sketch_count(&whole));
+	}
+	sketch_free(&whole);
+
+	/* a value next to a bound does not change sides as others come */
+	assert_int_equal(sketch_init(&whole, 0.01), SKETCH_OK);
+	for (int i = 0; i < 3; i++)
+	{
+		assert_int_equal(sketch_add(&whole, edge[i], 1), SKETCH_OK);
+		sketch_histogram(&whole, bound, n, count);
+		assert_true(count[6] >= before[6] || i == 0);
+		before[6] = count[6];
+	}
+	sketch_free(&whole);
+
+	assert_int_equal(sketch_init(&whole, 0.01), SKETCH_OK);
+	sketch_histogram(&whole, bound, n, count);
+	assert_int_equal(count[n - 1], 0);
+}
+
 int
 main(void)
 {
@@ -851,6 +922,7 @@ main(void)
 		cmocka_unit_test(test_zero),
 		cmocka_unit_test(test_sum),
 		cmocka_unit_test(test_count_below),
+		cmocka_unit_test(test_histogram),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_format),
 		cmocka_unit_test(test_malformed),

@@ -1,0 +1,92 @@
+-- doctor_name.sql: names in the configuration that nobody has, as if misspelt
+
+CREATE FUNCTION meter.doctor_name() RETURNS SETOF meter.doctor_finding
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH named AS MATERIALIZED (
+		SELECT 'rate_limit' AS relation, format('id = %s', r.id) AS key, r.id::text AS name, r.tenant, NULL::text AS service,
+			-- that is where the counter of a window begins; of requests of the API it may be before the first one
+			CASE WHEN r.kind = 'window' THEN NULLIF(r.metric, 'api_requests') END AS metric, '{}'::jsonb AS dims
+		FROM meter.rate_limit AS r
+		UNION ALL
+		SELECT 'price', format('price_id = %L', p.price_id), p.price, p.tenant, NULL, NULLIF(p.metric, 'api_requests'), p.dims
+		FROM meter.price AS p
+		UNION ALL
+		SELECT 'budget', format('budget_id = %L', b.budget_id), concat_ws(' on ', b.tenant, b.service), b.tenant, b.service, NULL, '{}'
+		FROM meter.budget AS b
+		UNION ALL
+		SELECT 'alert_rule', format('rule = %L', r.rule), r.rule, r.tenant, r.service, NULL, '{}'
+		FROM meter.alert_rule AS r
+		WHERE r.enabled
+		UNION ALL
+		SELECT 'slo', format('slo = %L', o.slo), o.slo, o.tenant, o.service, NULL, '{}'
+		FROM meter.slo AS o
+		UNION ALL
+		SELECT 'gauge_limit', format('gauge_limit_id = %L', g.gauge_limit_id), g.metric, g.tenant, NULL, g.metric, '{}'
+		FROM meter.gauge_limit AS g
+		UNION ALL
+		SELECT 'outbox_meter', format('event_name = %L', m.event_name), m.event_name, NULL, NULL, NULLIF(m.metric, 'api_requests'), m.dims
+		FROM meter.outbox_meter AS m
+		WHERE m.enabled
+		UNION ALL
+		SELECT 'cost_rate', format('(component, metric, dims, aggregation, valid_from) = (%L, %L, %L, %L, %L)',
+				c.component, c.metric, c.dims, c.aggregation, c.valid_from), c.component, NULL, NULL, NULLIF(c.metric, 'api_requests'), c.dims
+		FROM meter.cost_rate AS c
+	), tenant AS MATERIALIZED (
+		SELECT n.tenant FROM (SELECT DISTINCT n.tenant FROM named AS n WHERE n.tenant IS NOT NULL) AS n
+		WHERE NOT EXISTS (SELECT FROM meter.tenant AS t WHERE t.tenant = n.tenant)
+			AND NOT EXISTS (SELECT FROM meter.usage_hourly AS u WHERE u.tenant = n.tenant)
+	), metric AS MATERIALIZED (
+		SELECT m.metric, m.dimensions FROM meter.metric AS m
+		UNION ALL
+		SELECT b.metric, b.dimensions FROM meter.builtin_metric AS b
+		WHERE NOT EXISTS (SELECT FROM meter.metric AS m WHERE m.metric = b.metric)
+	), used AS MATERIALIZED (
+		-- one look at all usage of a month, if there is any name to look for
+		SELECT DISTINCT u.metric, u.service FROM meter.usage_hourly AS u
+		WHERE u.hour >= (SELECT date_trunc('hour', now()) - interval '31 days')
+	), since AS MATERIALIZED (
+		SELECT COALESCE(min(u.since) < now() - interval '1 day', false) AS long FROM meter.in_use AS u
+	)
+	SELECT 'unknown_tenant', NULL, format('%s %s', n.relation, n.name),
+		format('There is no tenant "%s": neither in meter.tenant, nor with any usage.', n.tenant),
+		format('DELETE FROM meter.%s WHERE %s;', n.relation, n.key)
+	FROM named AS n
+	JOIN tenant AS t ON t.tenant = n.tenant
+	UNION ALL
+	SELECT 'unknown_service', NULL, format('%s %s', n.relation, n.name),
+		format('There was no usage of a service "%s" for 31 days.', n.service),
+		format('DELETE FROM meter.%s WHERE %s;', n.relation, n.key)
+	FROM named AS n
+	WHERE n.service IS NOT NULL AND (SELECT s.long FROM since AS s)
+		AND NOT EXISTS (SELECT FROM used AS u WHERE u.service = n.service)
+	UNION ALL
+	SELECT 'unknown_metric', NULL, format('%s %s', n.relation, n.name), format('There is no metric "%s".', n.metric),
+		format(E'-- or, if it is misspelt: UPDATE meter.%s SET metric = ... WHERE %s;\nINSERT INTO meter.metric (metric) VALUES (%L) ON CONFLICT DO NOTHING;',
+			n.relation, n.key, n.metric)
+	FROM named AS n
+	WHERE n.metric IS NOT NULL AND NOT EXISTS (SELECT FROM metric AS m WHERE m.metric = n.metric)
+	UNION ALL
+	SELECT 'unused_metric', NULL, format('price %s', p.price), format('There was no usage of metric "%s" for 31 days.', p.metric),
+		format('UPDATE meter.price SET valid_to = CURRENT_DATE WHERE price_id = %L;', p.price_id)
+	FROM meter.price AS p
+	JOIN metric AS m ON m.metric = p.metric
+	WHERE p.model <> 'flat' AND (SELECT s.long FROM since AS s)
+		AND p.valid_from < now()::date - 31 AND COALESCE(p.valid_to > now()::date, true)
+		AND NOT EXISTS (SELECT FROM used AS u WHERE u.metric = p.metric)
+	UNION ALL
+	SELECT 'unknown_dimension', NULL, format('%s %s', n.relation, n.name),
+		format('Metric "%s" has no dimension %s.', n.metric, string_agg(format('"%s"', k.dim), ', ' ORDER BY k.dim)),
+		format('UPDATE meter.metric SET dimensions = dimensions || %L::text[] WHERE metric = %L;', array_agg(k.dim ORDER BY k.dim), n.metric)
+	FROM (
+		SELECT n.relation, n.key, n.name, COALESCE(n.metric, 'api_requests') AS metric, n.dims FROM named AS n
+		WHERE n.dims <> '{}'
+	) AS n
+	JOIN meter.metric AS m ON m.metric = n.metric
+	CROSS JOIN LATERAL jsonb_object_keys(n.dims) AS k(dim)
+	WHERE k.dim <> ALL (m.dimensions)
+	GROUP BY n.relation, n.key, n.name, n.metric
+$$;
+COMMENT ON FUNCTION meter.doctor_name() IS
+'Part of meter_doctor(): tenants, services, metrics and dimensions that the configuration names and that are not there';
