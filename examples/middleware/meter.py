@@ -56,7 +56,9 @@ class Base:
         self.on_error = on_error
         self.pause = pause
         self.paused_until = 0.0
-        self.connection = {"autocommit": True, "prepare_threshold": 5 if prepare else None}
+        # a database that knows no encoding would give bytes for texts
+        self.connection = {"autocommit": True, "prepare_threshold": 5 if prepare else None,
+                           "client_encoding": "utf8"}
 
     def before(self):
         if time.monotonic() < self.paused_until:

@@ -249,7 +249,7 @@ back_test(const Series *s, ForecastMethod method, Test test[FORECAST_METHODS])
 			naive_error += fabs(s->y[at + h] - s->y[at - s->season + h % s->season]);
 		for (int m = 0; m < FORECAST_METHODS; m++)
 		{
-			ForecastFit fit = {.step = step, .spread = spread, .residual = residual};
+			ForecastFit fit = {.step = step,.spread = spread,.residual = residual};
 			double		sum = 0;
 			double		variance;
 
@@ -311,7 +311,7 @@ choose(const Series *s, const Test test[FORECAST_METHODS])
 	double		best_score = 0;
 	double	   *step = core_alloc(sizeof(double) * (size_t) s->horizon);
 	double	   *spread = core_alloc(sizeof(double) * (size_t) s->horizon);
-	ForecastFit fit = {.step = step, .spread = spread};
+	ForecastFit fit = {.step = step,.spread = spread};
 	bool		trend;
 
 	forecast_method_fit(FORECAST_LINEAR, s->y, s->n, s->season, s->horizon, -1, 0, 0, &fit);
@@ -343,9 +343,10 @@ choose(const Series *s, const Test test[FORECAST_METHODS])
 typedef struct Uncertainty
 {
 	double		noise;			/* variance of one step */
-	double		growth;			/* what the back-test found, of what the formula
-								 * tells: of variances */
-	double		ratio;			/* of sums, as their errors are not independent */
+	double		growth;			/* what the back-test found, of what the
+								 * formula tells: of variances */
+	double		ratio;			/* of sums, as their errors are not
+								 * independent */
 	double	   *residual;		/* centered, with that variance */
 	int			n_residual;
 } Uncertainty;
@@ -423,8 +424,8 @@ forecast_answer(const ForecastQuestion *q, Forecast *answer, ForecastRange *step
 	double	   *step = core_alloc(sizeof(double) * (size_t) q->horizon);
 	double	   *spread = core_alloc(sizeof(double) * (size_t) q->horizon);
 	double	   *residual = core_alloc(sizeof(double) * (size_t) (q->n > 0 ? q->n : 1));
-	ForecastFit fit = {.step = step, .spread = spread, .residual = residual};
-	Series		series = {.y = y, .n = q->n, .season = q->season, .horizon = q->horizon};
+	ForecastFit fit = {.step = step,.spread = spread,.residual = residual};
+	Series		series = {.y = y,.n = q->n,.season = q->season,.horizon = q->horizon};
 	Test		test[FORECAST_METHODS];
 	Uncertainty u;
 	double		scale = fabs(q->running);
@@ -435,7 +436,10 @@ forecast_answer(const ForecastQuestion *q, Forecast *answer, ForecastRange *step
 	double		above;
 	double		z = normal_quantile(q->coverage);
 
-	/* values are at most 1 in size, so that no square is too large or too small */
+	/*
+	 * values are at most 1 in size, so that no square is too large or too
+	 * small
+	 */
 	for (int t = 0; t < q->n; t++)
 		scale = fmax(scale, fabs(q->history[t]));
 	if (scale == 0)

@@ -72,9 +72,10 @@ typedef struct ForecastQuestion
 	int			recent;			/* the run rate is that of so many of the last
 								 * steps; below 0 of all */
 	double		running;		/* what the first step has had so far */
-	double		elapsed;		/* part of the first step that is over, [0, 1):
-								 * only the rest of it is asked for */
-	double		last;			/* part of the last step that is asked for, (0, 1] */
+	double		elapsed;		/* part of the first step that is over, [0,
+								 * 1): only the rest of it is asked for */
+	double		last;			/* part of the last step that is asked for,
+								 * (0, 1] */
 	ForecastMethod method;
 	double		coverage;		/* of the interval, (0, 1) */
 } ForecastQuestion;

@@ -381,7 +381,7 @@ fit_linear(const double *y, int n, int season, int horizon, ForecastFit *fit)
 	for (int t = 0; t < n; t++)
 	{
 		double		e = (excess != 0 ? y[t] - excess : clean[t]) -
-			line.level - line.slope * (t - line.center) - line.effect[t % season];
+		line.level - line.slope * (t - line.center) - line.effect[t % season];
 
 		fit->noise += e * e;
 		if (fit->residual != NULL)
@@ -391,7 +391,8 @@ fit_linear(const double *y, int n, int season, int horizon, ForecastFit *fit)
 	for (int h = 0; h < horizon; h++)
 	{
 		double		length = h + 1;
-		double		away = n + h / 2.0 - line.center;	/* of the middle of the sum */
+		double		away = n + h / 2.0 - line.center;	/* of the middle of the
+														 * sum */
 
 		fit->step[h] = line.level + line.slope * (n + h - line.center) +
 			line.effect[(n + h) % season] + excess;
@@ -452,7 +453,8 @@ smooth(const double *y, int n, int season, const Smoothing *by, State *state, do
 static void
 smoothing_spread(const Smoothing *by, const Line *line, int n, int season, int horizon, double *spread)
 {
-	double		changed = 1;	/* the sum of the first steps, by the first error */
+	double		changed = 1;	/* the sum of the first steps, by the first
+								 * error */
 	double		trend = 0;
 	double		damping = 1;
 	double		variance = 0;
@@ -471,7 +473,11 @@ smoothing_spread(const Smoothing *by, const Line *line, int n, int season, int h
 				changed += by->gamma * (1 - by->alpha);
 		}
 		variance += changed * changed;
-		/* and the state itself is known no better than a line through the history */
+
+		/*
+		 * and the state itself is known no better than a line through the
+		 * history
+		 */
 		away = n + h / 2.0 - line->center;
 		spread[h] = variance + length * length * (1.0 / n + away * away / line->weight);
 	}

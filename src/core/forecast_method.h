@@ -16,11 +16,11 @@
 typedef struct ForecastFit
 {
 	double	   *step;			/* out: horizon values */
-	double	   *spread;			/* out: variance of the error of the sum of the
-								 * first h + 1 steps, in variances of the noise;
-								 * or NULL */
-	double	   *residual;		/* out: errors of the method in the history, at
-								 * most n; or NULL */
+	double	   *spread;			/* out: variance of the error of the sum of
+								 * the first h + 1 steps, in variances of the
+								 * noise; or NULL */
+	double	   *residual;		/* out: errors of the method in the history,
+								 * at most n; or NULL */
 	int			n_residual;		/* out */
 	double		noise;			/* out: variance of the noise of one step */
 	double		certainty;		/* out, of the line: the size of its slope, in

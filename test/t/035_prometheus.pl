@@ -251,9 +251,12 @@ sub job_of
 if ($ENV{POSTGRES_EXPORTER})
 {
 	local $ENV{DATA_SOURCE_NAME} = "host=$host port=$port user=prometheus dbname=postgres";
+	# of the collectors of its own, which are on by default, each version has others
+	my $help = `$ENV{POSTGRES_EXPORTER} --help 2>&1`;
+	my @without = map { "--no-$_" } $help =~ /^ *--(?:\[no-\])?(collector\.\w+)/mg;
 	start_program('postgres_exporter', $ENV{POSTGRES_EXPORTER}, "--web.listen-address=127.0.0.1:$port{meter}",
 		"--extend.query-path=$monitoring/postgres_exporter.yml", '--disable-default-metrics',
-		'--disable-settings-metrics', '--no-collector.database', '--no-collector.bgwriter');
+		'--disable-settings-metrics', @without);
 	$jobs{meter} = job_of('prometheus.yml', $port{meter});
 }
 if ($ENV{SQL_EXPORTER})

@@ -314,7 +314,13 @@ sub kill_child
 	die 'there is no process to kill' if $pid !~ /^\d+$/;
 	kill 9, $pid;
 	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $log_offset);
-	wait_until('SELECT true', 'the server has recovered');
+	# a psql that was refused reads no SQL, and who writes to it may die of that
+	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
+	until (eval { ($node->psql('postgres', 'SELECT true'))[0] == 0 })
+	{
+		die 'timed out waiting until the server has recovered' if $tries-- == 0;
+		usleep(100_000);
+	}
 	return;
 }
 

@@ -25,8 +25,8 @@ question(const double *history, int n, int horizon, ForecastMethod method)
 {
 	return (ForecastQuestion)
 	{
-		.history = history, .n = n, .season = 7, .horizon = horizon, .recent = -1,
-			.last = 1, .method = method, .coverage = 0.8
+		.history = history,.n = n,.season = 7,.horizon = horizon,.recent = -1,
+			.last = 1,.method = method,.coverage = 0.8
 	};
 }
 
@@ -167,7 +167,10 @@ test_average(void **state)
 	ForecastRange steps[14];
 	Forecast	answer;
 
-	/* of five seasons the last four: each step has 0, 1, 2, 3 more than its own */
+	/*
+	 * of five seasons the last four: each step has 0, 1, 2, 3 more than its
+	 * own
+	 */
 	for (int t = 0; t < 35; t++)
 		history[t] = 10 * (t % 7) + (t < 7 ? 1000 : 2 * ((t / 7 - 1) % 4));
 	/* four seasons: means of 0, 2, 4, 6 = 3 */
@@ -357,7 +360,10 @@ test_spikes(void **state)
 			fail_msg("correction at %d: %g instead of %g", at, answer.sum.expected, plain.sum.expected);
 	}
 
-	/* of what is exact but for rounding, too: 50 + t / 3, and 0.1 on each third day of a week */
+	/*
+	 * of what is exact but for rounding, too: 50 + t / 3, and 0.1 on each
+	 * third day of a week
+	 */
 	for (int at = 0; at < 49; at++)
 	{
 		double		sum = 0;
@@ -501,7 +507,10 @@ test_mase(void **state)
 	assert_near(answer.sum.expected, 182);
 	assert_near(answer.sum.high, 182);
 
-	/* 0 and 100 by turns: a season of 7 is always wrong by 100, the mean by 50 */
+	/*
+	 * 0 and 100 by turns: a season of 7 is always wrong by 100, the mean by
+	 * 50
+	 */
 	for (int t = 0; t < 56; t++)
 		history[t] = t % 2 * 100;
 	answer = ask(history, 56, 7, FORECAST_RUN_RATE);
