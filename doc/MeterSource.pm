@@ -35,8 +35,8 @@ my %page_of = (
 	html => 'dashboard', ignore => 'endpoint', late => 'rollup', launcher => 'worker', listen => 'violation',
 	openmetrics => 'prometheus', openmetrics_text => 'prometheus', openmetrics_view => 'prometheus',
 	owner => 'bill', partition => 'flush', query_mask => 'secret', rating => 'billing',
-	recent => 'signal', refuse => 'limit', reject => 'flush', shared => 'setting', total => 'rollup',
-	users => 'usage', waiting => 'flush', writer => 'log');
+	recent => 'signal', refuse => 'limit', reject => 'flush', segment => 'aggregation', shared => 'setting',
+	total => 'rollup', users => 'usage', waiting => 'flush', writer => 'log');
 
 # The source file that makes an object, and the messages of each SQLSTATE.
 my (%source, %raised);
