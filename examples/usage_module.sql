@@ -97,22 +97,6 @@ SELECT line::jsonb -> 'endpoint' AS endpoint, line::jsonb -> 'events' AS events 
 -- GET /usage/top-users, for operators
 SELECT rank, user_id, requests, errors FROM meter_top_users('2026-01-01', '2026-02-01', 'tenant-123', 3);
 
--- --- quotas --------------------------------------------------------------------
-
--- small-shop has used 960 of its 1 000 this month.
-SELECT count(meter_track('small-shop', endpoint => '/api/users', method => 'GET', status => 200, latency_ms => 40, user_id => 'owner',
-	at => GREATEST(date_trunc('month', now(), 'UTC'), now() - interval '1 hour'))) AS calls
-FROM generate_series(1, 960);
-SELECT appended FROM meter_flush();
-SELECT meter_rollup() > 0 AS rolled_up;
--- GET /usage/quota
-SELECT rule, "limit", used, remaining, percent, warning FROM meter_quota('small-shop');
--- GET /usage/rate-limit: what the next call would meet, without taking anything
-SELECT (d).allowed, (d).rule, (d)."limit", (d).remaining, (d).quota_remaining, (d).warning FROM meter_check('small-shop', '*', 0) AS d;
--- who should be asked to upgrade, and to what
-SELECT t.tenant, q.percent, (SELECT r.plan FROM meter.rate_limit AS r WHERE r.kind = 'window' AND r.tenant IS NULL AND r.max > q."limit" ORDER BY r.max LIMIT 1) AS next_plan
-FROM meter.tenant AS t CROSS JOIN LATERAL meter_quota(t.tenant) AS q WHERE q.warning >= 80;
-
 -- --- health, alerts, incidents ---------------------------------------------------
 
 -- degraded above 10 % of errors, unhealthy above 25 %
@@ -146,6 +130,27 @@ SELECT meter_rollup() > 0 AS rolled_up;
 SELECT resolved FROM meter_evaluate_alerts();
 SELECT u.n, u.kind, u.message FROM meter.incident AS i JOIN meter.incident_update AS u USING (incident_id) WHERE i.tenant = 'tenant-123' ORDER BY u.n;
 SELECT meter_health() ->> 'status' AS status;
+
+-- --- quotas --------------------------------------------------------------------
+
+-- small-shop has used 960 of its 1 000 this month.
+SELECT count(meter_track('small-shop', endpoint => '/api/users', method => 'GET', status => 200, latency_ms => 40, user_id => 'owner',
+	at => GREATEST(date_trunc('month', now(), 'UTC'), now() - interval '1 hour'))) AS calls
+FROM generate_series(1, 960);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup() > 0 AS rolled_up;
+-- GET /usage/quota
+SELECT rule, "limit", used, remaining, percent, warning FROM meter_quota('small-shop');
+-- GET /usage/rate-limit: what the next call would meet, without taking anything
+SELECT (d).allowed, (d).rule, (d)."limit", (d).remaining, (d).quota_remaining, (d).warning FROM meter_check('small-shop', '*', 0) AS d;
+-- who should be asked to upgrade, and to what
+SELECT t.tenant, q.percent, (SELECT r.plan FROM meter.rate_limit AS r WHERE r.kind = 'window' AND r.tenant IS NULL AND r.max > q."limit" ORDER BY r.max LIMIT 1) AS next_plan
+FROM meter.tenant AS t CROSS JOIN LATERAL meter_quota(t.tenant) AS q WHERE q.warning >= 80;
+-- Each level is told of once.  There is an event of channel meter for it, too,
+-- from which an application makes a prompt.
+SELECT fired FROM meter_evaluate_alerts();
+SELECT severity, title FROM meter.alert WHERE signal = 'quota' AND state = 'firing' ORDER BY threshold;
+SELECT fired FROM meter_evaluate_alerts();
 
 -- --- what else it asks for --------------------------------------------------------
 
