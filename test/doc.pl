@@ -8,8 +8,8 @@
 # and in one session, and the ```text block that comes after one is what it
 # prints.  Each page has a new server, with the extension in database "api";
 # all servers believe that they were started on Tuesday, 2026-11-24, at 18:00
-# UTC, by libfaketime (whose path is in the variable FAKETIME_LIB), so dates in
-# outputs stay true.  The background worker flushes and rolls up by hand only.
+# UTC, by test/clock.c (the library made of it is named by CLOCK_LIB), so dates
+# in outputs stay true.  The background worker flushes and rolls up by hand only.
 #
 # Comments of HTML in a page, each on a line of its own, tell of what differs:
 #
@@ -39,16 +39,17 @@ use warnings;
 
 use File::Path qw(make_path remove_tree);
 use Getopt::Long qw(GetOptions);
-use POSIX qw(WNOHANG);
+use Time::HiRes qw(time);
 
 my ($update, $jobs) = (0, 2);
 GetOptions('update' => \$update, 'jobs=i' => \$jobs) && @ARGV >= 3
   or die "usage: doc.pl [--update] [--jobs N] BINDIR WORK PAGE...\n";
 my ($bindir, $work, @pages) = @ARGV;
 
-my $began = '2026-11-24 18:00:00';
-my $library = $ENV{FAKETIME_LIB} // '';
--r $library or die "doc.pl: FAKETIME_LIB names no library\n";
+# 2026-11-24 18:00:00 UTC, in seconds since 1970
+my $began = 1795543200;
+my $library = $ENV{CLOCK_LIB} // '';
+-r $library or die "doc.pl: CLOCK_LIB names no library\n";
 
 # What may be between blocks, by the words that begin the comments.
 my $remark = qr/run|set up|not run|varies|not output/;
@@ -87,7 +88,8 @@ sub pieces
 }
 
 # Gives each block of SQL the output that is shown for it, and the remarks that
-# are about them.  Returns the words of "run" and these blocks.
+# are about them.  Returns the words of "run" and these blocks.  A text that no
+# block has printed would not be compared with anything, so it needs a remark.
 sub examples
 {
 	my @pieces = @_;
@@ -111,15 +113,15 @@ sub examples
 		}
 		elsif ($piece->{kind} eq 'sql')
 		{
-			push @examples, { sql => $piece->{body} } if !delete $remarks{'not run'};
-			push @examples, { left_out => 1 } if @examples == 0 || !defined $examples[-1]{sql};
+			push @examples, delete $remarks{'not run'} ? { left_out => 1 } : { sql => $piece->{body} };
 		}
 		elsif ($piece->{kind} eq 'text')
 		{
 			my ($varies, $other) = delete @remarks{ 'varies', 'not output' };
+			next if $other;
 			my $example = $examples[-1];
-			next if $other || !$example || $example->{hidden} || $example->{left_out}
-			  || $example->{shown};
+			die "no SQL has printed this, and there is no remark:\n$piece->{text}"
+			  if !$example || $example->{hidden} || $example->{shown};
 			$example->{shown} = $piece;
 			$example->{varies} = $varies;
 		}
@@ -166,20 +168,22 @@ sub steady
 	$changed += $text =~ s/\b05:5[89]:\d\d(?:\.\d+)?|\b21[456]\d\d\b/MIDNIGHT/g;
 	$changed += $text =~ s/\b17955432\d\d|\b1795543[34]\d\d\b/EPOCH/g;
 	$text =~ s/ line \d+ at / line N at /g;
+	$changed += $text =~ s/(row contains \()\d+,/${1}N,/g;
 	$changed += $text =~ s/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/UUID/g;
 	# and the widths of columns with them
-	$text =~ s/ +/ /g, $text =~ s/-+/-/g, $text =~ s/ ?\| ?/|/g if $changed;
+	$text =~ s/ *\+$//mg, $text =~ s/ +/ /g, $text =~ s/-+/-/g, $text =~ s/ ?\| ?/|/g if $changed;
 	return $text;
 }
 
-# The lines that name columns, which are those before a line of dashes.
+# What names columns: the lines before a line of dashes, and of records that are
+# shown a column a line, what is left of the bar; and what errors say.
 sub headings
 {
 	my ($text) = @_;
 	my @headings;
-	while ($text =~ /^(.*)\n-[-+]*$/mg)
+	while ($text =~ /^(?:(.*)\n-[-+]*|(-\[ RECORD \d+ \]).*|(\w+) +\|(?: .*)?|(ERROR:.*))$/mg)
 	{
-		push @headings, join '|', map { s/^ +| +$//gr } split /\|/, $1;
+		push @headings, join '|', map { s/^ +| +$//gr } split /\|/, $1 // $2 // $3 // $4;
 	}
 	return join "\n", @headings;
 }
@@ -205,7 +209,8 @@ sub run_quietly
 sub make_template
 {
 	my $log = "$work/template.log";
-	# small segments of WAL, as it is copied
+	# It is copied for each page, so it is made small: in segments of WAL, of which
+	# all but the last go, and without the databases that no page needs.
 	run_quietly($log, "$bindir/initdb", '-D', "$work/template", '-U', 'postgres', '-A', 'trust',
 		'-E', 'UTF8', '--no-locale', '--no-sync', '--wal-segsize=1')
 	  or die "doc.pl: initdb failed, see $log\n";
@@ -223,8 +228,12 @@ END
 	close $conf;
 	start($work, "$work/template", "-k $work");
 	run_sql($work, $log, 'postgres', 'CREATE DATABASE api');
-	run_sql($work, $log, 'api', 'CREATE EXTENSION meter CASCADE');
+	run_sql($work, $log, 'api', $_)
+	  for 'CREATE EXTENSION meter CASCADE', 'DROP DATABASE postgres',
+	  'ALTER DATABASE template0 IS_TEMPLATE false', 'DROP DATABASE template0', 'VACUUM ANALYZE';
 	stop("$work/template", 'fast', $log);
+	run_quietly($log, "$bindir/pg_resetwal", '-D', "$work/template")
+	  or die "doc.pl: pg_resetwal failed, see $log\n";
 	return;
 }
 
@@ -237,10 +246,7 @@ sub start
 		%ENV,
 		TZ => 'UTC',
 		LD_PRELOAD => $library,
-		FAKETIME => "\@$began",
-		DONT_FAKE_MONOTONIC => 1,
-		FAKETIME_DONT_FAKE_MONOTONIC => 1,
-		NO_FAKE_STAT => 1);
+		CLOCK_OFFSET => sprintf('%.0f', ($began - time) * 1e6));
 	run_quietly($log, "$bindir/pg_ctl", '-s', '-w', '-D', $data, '-l', $log, '-o', $options, 'start')
 	  or die "the server did not start, see $log\n";
 	return;
@@ -286,7 +292,7 @@ sub start_server
 	start($place, "$place/data", '');
 	if ($run->{bare})
 	{
-		run_sql($place, $log, 'postgres', $_) for 'DROP DATABASE api', 'CREATE DATABASE api';
+		run_sql($place, $log, 'template1', $_) for 'DROP DATABASE api', 'CREATE DATABASE api';
 	}
 	return;
 }
