@@ -17,6 +17,8 @@ SELECT v AS value, meter.html_number(v) AS number, meter.html_short(v) AS short,
 	meter.html_ms(v::double precision) AS ms, meter.html_money(v, 'USD') AS usd, meter.html_money(v, 'JPY') AS jpy
 FROM unnest('{0,0.00012,0.0456,0.5,1,9.994,12.345,999.6,1234.5,45678,999960,1234567,98765432101,NULL}'::numeric[]) WITH ORDINALITY AS u (v, n)
 ORDER BY u.n;
+-- the largest that an event may carry, a million times
+SELECT meter.html_number(123456789e30), meter.html_money(-123456789e30, 'USD');
 SELECT meter.html_money(-5, 'EUR'), meter.html_money(5, 'CHF'), meter.html_money(5, NULL), meter.html_money(5, '<b>');
 SELECT string_agg(meter.html_span(s), ' ' ORDER BY n) FROM unnest('{0,0.24,59.7,90,3600,100000,172800,NULL}'::numeric[]) WITH ORDINALITY AS u (v, n)
 CROSS JOIN LATERAL (SELECT v * interval '1 second') AS x (s);

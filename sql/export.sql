@@ -5,6 +5,8 @@ CREATE EXTENSION meter CASCADE;
 RESET client_min_messages;
 SET timezone = 'UTC';
 SET meter.retention = 0;
+-- the views of costs take longer to compile than to read
+SET jit = off;
 \pset format unaligned
 \pset tuples_only on
 

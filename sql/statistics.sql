@@ -103,6 +103,10 @@ SELECT count(*) FROM meter_top_users('2026-03-01', '2026-03-04');
 SELECT count(*) FROM meter_system_metrics();
 RESET ROLE;
 
+-- without steps, any time is short enough
+SELECT count(*) FROM meter_usage_stats('acme', '0001-01-01', '20000-01-01', group_by => 'total');
+SELECT count(*) FROM meter_usage_stats('nobody', '4714-11-24 00:00Z BC', '294276-12-31 23:00Z', group_by => 'endpoint');
+
 -- what is refused
 SELECT meter_usage_stats(NULL, '2026-03-01', '2026-03-04');
 SELECT meter_usage_stats('acme', '2026-03-01', '2026-03-04', group_by => NULL);

@@ -10,7 +10,7 @@ COMMENT ON FUNCTION meter.html(text) IS
 
 CREATE FUNCTION meter.html_number(value numeric) RETURNS text
 LANGUAGE SQL STABLE PARALLEL SAFE
-RETURN COALESCE(to_char(round(value), 'FM999,999,999,999,999,999,999,999,990'), '&#8211;');
+RETURN COALESCE(to_char(round(value), 'FM999,999,999,999,999,999,999,999,999,999,999,999,990'), '&#8211;');
 COMMENT ON FUNCTION meter.html_number(numeric) IS
 'A whole number with commas between thousands; a dash for null';
 
@@ -57,7 +57,7 @@ RETURN CASE
 			WHEN 'INR' THEN '&#8377;' ELSE COALESCE(meter.html(NULLIF(currency, '')) || '&#160;', '') END
 		|| CASE WHEN abs(amount) < 0.1 AND amount <> 0 THEN to_char(abs(amount), CASE WHEN abs(amount) < 0.001 THEN 'FM0.000000' ELSE 'FM0.0000' END)
 			WHEN abs(amount) >= 100000 OR meter.currency_digits(currency) = 0
-				THEN to_char(abs(amount), 'FM999,999,999,999,999,999,999,999,990')
+				THEN to_char(abs(amount), 'FM999,999,999,999,999,999,999,999,999,999,999,999,990')
 			ELSE to_char(abs(amount), 'FM999,999,999,990.00') END
 	END;
 COMMENT ON FUNCTION meter.html_money(numeric, text) IS

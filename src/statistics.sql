@@ -36,8 +36,9 @@ RETURNS TABLE (at timestamptz, "group" text, requests bigint, successes bigint, 
 LANGUAGE SQL STABLE PARALLEL RESTRICTED ROWS 31
 BEGIN ATOMIC
 	WITH argument AS MATERIALIZED (
-		SELECT g.step, meter.series_starts(meter_usage_stats."from", meter_usage_stats."to",
-			COALESCE(g.step, interval '1 year'), CASE WHEN meter_usage_stats.user_id IS NOT NULL THEN 'UTC' END) AS starts
+		SELECT g.step, CASE WHEN g.step IS NOT NULL THEN meter.series_starts(meter_usage_stats."from", meter_usage_stats."to",
+				g.step, CASE WHEN meter_usage_stats.user_id IS NOT NULL THEN 'UTC' END)
+			WHEN meter.span_checked(meter_usage_stats."from", meter_usage_stats."to") THEN NULL END AS starts
 		FROM (SELECT meter.stats_grouping(meter_usage_stats.tenant, meter_usage_stats.group_by,
 			meter_usage_stats.user_id) AS step) AS g
 	), part AS (

@@ -72,6 +72,8 @@ DECLARE
 	starts timestamptz[];
 BEGIN
 	PERFORM meter.span_checked("from", "to");
+	-- also of hours, which do not ask for it
+	PERFORM timezone(zone, "from");
 	IF step IS NULL THEN
 		RAISE EXCEPTION 'step must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
@@ -188,7 +190,8 @@ BEGIN ATOMIC
 			meter.series_checked(meter_time_series.metric, meter_time_series.group_by,
 				meter_time_series.filter) AS filter,
 			-- null, so that rows need not be looked at for nothing
-			NULLIF(meter_time_series.filter - '{tenant,service,endpoint,method}'::text[], '{}') AS dims
+			CASE WHEN jsonb_typeof(meter_time_series.filter) = 'object' THEN
+				NULLIF(meter_time_series.filter - '{tenant,service,endpoint,method}'::text[], '{}') END AS dims
 	), part AS (
 		SELECT u.hour, u.tenant, u.service, u.endpoint, u.method, u.dims, u.events, u.errors, u.errors_429,
 			u.quantity, u.quantity_min, u.quantity_max, u.cost, u.latency, u.users,

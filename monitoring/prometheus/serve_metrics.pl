@@ -23,26 +23,29 @@ my $listener = IO::Socket::INET->new(LocalAddr => $address, Listen => 16, ReuseA
 $SIG{PIPE} = 'IGNORE';
 $SIG{TERM} = $SIG{INT} = sub { exit 0 };
 
-# What psql prints, errors with it, and whether it has succeeded.
+# Whether psql has succeeded, and what it prints, or its message.  A server can
+# warn of something at each connection, which is no part of the text.
 sub run_psql
 {
+	open my $messages, '+>', undef or return (0, "cannot make a temporary file: $!\n");
 	my $pid = open my $output, '-|';
 	defined $pid or return (0, "cannot fork: $!\n");
 	if ($pid == 0)
 	{
-		open STDERR, '>&', \*STDOUT;
+		open STDERR, '>&', $messages;
 		# in seconds, well below the timeout of a scrape
 		$ENV{PGCONNECT_TIMEOUT} //= 5;
 		$ENV{PGOPTIONS} = '-c statement_timeout=9s ' . ($ENV{PGOPTIONS} // '');
 		$ENV{PGCLIENTENCODING} = 'UTF8';
 		exec('psql', '-XAtqw', @psql_options, '-c', 'SELECT meter_metrics()')
-		  or print "cannot run psql: $!\n";
+		  or print STDERR "cannot run psql: $!\n";
 		exit 1;
 	}
 	local $/;
-	my $text = <$output>;
-	close $output;
-	return ($? == 0, $text);
+	my $text = <$output> // '';
+	close $output and return (1, $text);
+	seek $messages, 0, 0;
+	return (0, <$messages> // '');
 }
 
 # The first line of a request, if it comes within two seconds.

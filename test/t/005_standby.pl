@@ -108,6 +108,27 @@ is( on_standby(q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT sum(events) > 0 F
 	't', 'live totals can be read in a repeatable read transaction');
 like(on_standby(q{SELECT meter_health() ->> 'status'}), qr/^(healthy|degraded)$/, 'health can be asked for');
 
+# What people look at
+
+on_primary(q{INSERT INTO meter.rate_limit (resource, unit, per, max, kind) VALUES ('*', 'requests', 'day', 500, 'window')});
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+for my $sql (
+	q{SELECT * FROM meter_time_series('api_requests', date_trunc('day', now(), 'UTC') - interval '2 days',
+		date_trunc('day', now(), 'UTC') + interval '1 day', '1 day', 'tenant', time_zone => 'UTC')},
+	q{SELECT * FROM meter_usage_stats('t0', date_trunc('day', now(), 'UTC') - interval '2 days',
+		date_trunc('day', now(), 'UTC') + interval '1 day', group_by => 'endpoint')},
+	q{SELECT * FROM meter_top_users(now() - interval '2 days', now() + interval '1 day')},
+	q{SELECT resource, "limit" FROM meter_quota('t0')},
+	q{SELECT regexp_replace(line, '.* ', '') FROM regexp_split_to_table(meter_metrics(), '\n') AS line
+		WHERE line ~ '^meter_(requests|errors|usage|cost|endpoint)'},
+	q{SELECT (regexp_match(meter_dashboard(), '<data id="requests" value="(\d+)">'))[1]::integer})
+{
+	my ($what) = $sql =~ /(meter_\w+)\(/;
+	my $here = on_standby($sql);
+	is($here, on_primary($sql), "$what: the same on the standby");
+	isnt($here, '', "$what: it has rows");
+}
+
 # What writes
 
 for my $sql (

@@ -71,6 +71,15 @@ like(session("\\set VERBOSITY verbose\nSET meter.durability = buffered; SELECT m
 	qr/ERROR:  55000: events cannot be buffered, as meter is not preloaded\nHINT: .*shared_preload_libraries.*meter\.durability to commit/,
 	'there is no queue');
 
+# What people look at says what there is
+
+ask(q{SELECT meter_track('looked_at', endpoint => '/v1/a', status => 200, latency_ms => 3); SELECT meter_flush(); SELECT meter_rollup()});
+like(ask('SELECT meter_dashboard()'), qr{looked_at.*meter is not preloaded.*</html>\s*$}s, 'the dashboard says that there is no queue');
+like(ask('SELECT meter_metrics()'), qr/^meter_requests_total\{tenant="looked_at"\} 1\n.*^# EOF$/ms, 'metrics are told');
+is(ask(q{SELECT events FROM meter_time_series('api_requests', date_trunc('hour', now(), 'UTC') - interval '1 hour',
+	now() + interval '1 hour', filter => '{"tenant": "looked_at"}') WHERE events > 0}), '1', 'and series');
+is(ask('SELECT queue_bytes IS NULL, requests_today > 0 FROM meter_system_metrics()'), 't|t', 'and the system');
+
 # Settings, known before the library is loaded
 
 ask(q{

@@ -234,6 +234,8 @@ my %jobs;
 
 {
 	local @ENV{qw(PGHOST PGPORT PGDATABASE)} = ($host, $port, 'postgres');
+	# what a server says besides, as a warning about collations at each connection, is no metric
+	local $ENV{PGOPTIONS} = '-c client_min_messages=debug2';
 	start_program('serve_metrics', $^X, "$monitoring/serve_metrics.pl", "127.0.0.1:$port{meter_text}", '-U', 'prometheus');
 	$jobs{meter_text} = "- job_name: meter_text\n  static_configs:\n  - targets: ['127.0.0.1:$port{meter_text}']\n";
 }
