@@ -1,6 +1,7 @@
 /*
  * export.c
- *		meter_export(): usage, bills and costs as lines of CSV or JSON.
+ *		meter_export(): events, usage, bills, costs and alerts as lines of CSV or
+ *		JSON.
  *
  * Rows come from a cursor, a batch at a time, and lines are returned one by
  * one, so in the select list neither side ever holds all of them.  (In FROM,
@@ -22,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
+#include "utils/timestamp.h"
 
 #include "core/csv.h"
 
@@ -34,12 +36,25 @@ enum
 	ARG_WHAT,
 	ARG_FROM,
 	ARG_TO,
-	ARG_FORMAT
+	ARG_FORMAT,
+	ARG_TENANT
 };
 
+static const char *const argument_names[] = {"what", "from", "to", "format"};
+
+typedef enum ExportFormat
+{
+	FORMAT_CSV,
+	FORMAT_SPREADSHEET,
+	FORMAT_JSONL
+} ExportFormat;
+
+static const char *const format_names[] = {"csv", "spreadsheet", "jsonl"};
+
 /*
- * What can be exported.  The columns are texts, numbers and JSON only, whose
- * output no setting changes.  $1 and $2 are the bounds.
+ * What can be exported.  The columns are of types whose output no setting
+ * changes: texts, numbers, booleans, uuid and JSON.  $1 and $2 are the bounds,
+ * $3 is the tenant or null.
  */
 typedef struct Export
 {
@@ -47,24 +62,54 @@ typedef struct Export
 	const char *sql;
 } Export;
 
-#define UTC(time) "to_char(" time " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+#define UTC_AS(time, seconds) "to_char(" time " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:" seconds "\"Z\"')"
+#define UTC(time) UTC_AS(time, "SS")
+#define UTC_EXACT(time) UTC_AS(time, "SS.US")
 #define DAY(date) "to_char(" date ", 'YYYY-MM-DD')"
+#define OF_TENANT(tenant) "($3 IS NULL OR " tenant " = $3)"
 #define IN_DAYS(date) date " >= $1::date AND " date " < $2::date"
+#define IN_TIME(time) time " >= $1 AND " time " < $2"
 
+/* By the log's position, which needs no sort: the partitions have it in order. */
+#define EVENTS \
+	"SELECT e.seq, " UTC_EXACT("e.at") " AS at, e.tenant, e.metric, e.quantity, " \
+	"e.service, e.endpoint, e.method, e.status, e.latency_ms::numeric AS latency_ms, " \
+	"e.user_id, e.cost, e.metadata, e.idempotency_key, e.request_id, e.error_message, " \
+	"e.corrects, e.superseded_by, " UTC_EXACT("e.received_at") " AS received_at " \
+	"FROM meter.event AS e WHERE " IN_TIME("e.at") " AND " OF_TENANT("e.tenant") " " \
+	"ORDER BY e.seq"
+
+#define MILLISECONDS(latency) "trim_scale(round(" latency "::numeric, 3))"
+
+/* OFFSET keeps the sketch from being read for each of its figures anew. */
 #define USAGE_HOURLY \
 	"SELECT " UTC("u.hour") " AS hour, u.tenant, u.metric, u.service, u.endpoint, u.method, " \
 	"u.dims, u.events, u.successes, u.errors, u.errors_4xx, u.errors_5xx, u.errors_429, " \
-	"u.quantity, u.quantity_min, u.quantity_max, u.cost " \
-	"FROM meter.usage_hourly AS u WHERE u.hour >= $1 AND u.hour < $2 " \
+	"u.quantity, u.quantity_min, u.quantity_max, u.cost, " \
+	"meter.users_count(u.users) AS unique_users, " \
+	MILLISECONDS("l.ms[1]") " AS latency_avg, " MILLISECONDS("l.ms[2]") " AS p50, " \
+	MILLISECONDS("l.ms[3]") " AS p95, " MILLISECONDS("l.ms[4]") " AS p99 " \
+	"FROM meter.usage_hourly AS u " \
+	"CROSS JOIN LATERAL (SELECT meter.export_latency(u.latency) AS ms OFFSET 0) AS l WHERE " IN_TIME("u.hour") " AND " OF_TENANT("u.tenant") " " \
 	"ORDER BY u.hour, u.tenant, u.metric, u.service, u.endpoint, u.method, u.dims"
 
-#define USAGE_DAILY \
-	"SELECT " DAY("u.day") " AS day, u.tenant, u.metric, u.service, u.endpoint, u.method, " \
-	"u.dims, u.events, u.successes, u.errors, u.quantity, u.quantity_min, u.quantity_max, " \
+/* usage_daily and usage_monthly, which have the same columns */
+#define USAGE_BY(view, date) \
+	"SELECT " DAY("u." date) " AS " date ", u.tenant, u.metric, u.service, u.endpoint, u.method, " \
+	"u.dims, u.events, u.successes, u.errors, u.errors_4xx, u.errors_5xx, u.errors_429, " \
+	"u.quantity, u.quantity_min, u.quantity_max, " \
 	"trim_scale(u.time_weighted) AS time_weighted, trim_scale(u.unit_hours) AS unit_hours, " \
-	"u.cost, u.unique_users " \
-	"FROM meter.usage_daily AS u WHERE " IN_DAYS("u.day") " " \
-	"ORDER BY u.day, u.tenant, u.metric, u.service, u.endpoint, u.method, u.dims"
+	"u.cost, u.unique_users, " MILLISECONDS("u.latency_avg") " AS latency_avg, " \
+	MILLISECONDS("u.p50") " AS p50, " MILLISECONDS("u.p95") " AS p95, " \
+	MILLISECONDS("u.p99") " AS p99 " \
+	"FROM meter." view " AS u WHERE " IN_DAYS("u." date) " AND " OF_TENANT("u.tenant") " " \
+	"ORDER BY u." date ", u.tenant, u.metric, u.service, u.endpoint, u.method, u.dims"
+
+#define USERS_DAILY \
+	"SELECT " DAY("u.day") " AS day, u.tenant, u.user_id, u.metric, u.dims, u.events, u.errors, " \
+	"u.quantity, u.cost, " UTC("u.first_at") " AS first_at, " UTC("u.last_at") " AS last_at " \
+	"FROM meter.usage_user_daily AS u WHERE " IN_DAYS("u.day") " AND " OF_TENANT("u.tenant") " " \
+	"ORDER BY u.day, u.tenant, u.user_id, u.metric, u.dims"
 
 #define BILLS \
 	"SELECT b.tenant, " DAY("b.month") " AS month, b.revision, b.bill_id, b.status, " \
@@ -72,7 +117,7 @@ typedef struct Export
 	"b.currency, b.subtotal, b.discount, b.credit, b.tax, b.total, " \
 	UTC("b.created_at") " AS created_at, " UTC("b.finalized_at") " AS finalized_at, " \
 	UTC("b.voided_at") " AS voided_at, b.void_reason " \
-	"FROM meter.bill AS b WHERE " IN_DAYS("b.month") " " \
+	"FROM meter.bill AS b WHERE " IN_DAYS("b.month") " AND " OF_TENANT("b.tenant") " " \
 	"ORDER BY b.month, b.tenant, b.revision"
 
 #define BILL_LINES \
@@ -82,12 +127,12 @@ typedef struct Export
 	"l.quantity, l.billed_quantity, l.unit, l.amount_exact, l.amount, b.currency " \
 	"FROM meter.bill_line AS l " \
 	"JOIN meter.bill AS b ON b.tenant = l.tenant AND b.month = l.month AND b.revision = l.revision " \
-	"WHERE " IN_DAYS("l.month") " " \
+	"WHERE " IN_DAYS("l.month") " AND " OF_TENANT("l.tenant") " " \
 	"ORDER BY l.month, l.tenant, l.revision, l.line"
 
 #define COSTS \
 	"SELECT " DAY("c.month") " AS month, c.tenant, c.component, c.currency, trim_scale(c.cost) AS cost " \
-	"FROM meter.cost_allocation AS c WHERE " IN_DAYS("c.month") " " \
+	"FROM meter.cost_allocation AS c WHERE " IN_DAYS("c.month") " AND " OF_TENANT("c.tenant") " " \
 	"ORDER BY c.month, c.tenant, c.component, c.currency"
 
 #define FOCUS \
@@ -103,26 +148,47 @@ typedef struct Export
 	"f.\"RegionName\", f.\"ServiceCategory\", f.\"ServiceName\", f.\"SkuId\", " \
 	"f.\"SkuMeter\", f.\"SkuPriceId\", f.\"Tags\", " \
 	"f.\"x_BillStatus\", f.\"x_Kind\", f.\"x_Line\", f.\"x_Metric\", " DAY("f.\"x_Month\"") " AS \"x_Month\" " \
-	"FROM meter.focus AS f WHERE " IN_DAYS("f.\"x_Month\"") " " \
+	"FROM meter.focus AS f WHERE " IN_DAYS("f.\"x_Month\"") " AND " OF_TENANT("f.\"BillingAccountId\"") " " \
 	"ORDER BY f.\"x_Month\", f.\"BillingAccountId\", f.\"x_Line\""
 
+#define ALERTS \
+	"SELECT a.alert_id, a.rule, a.signal, a.tenant, a.service, a.subject, a.severity, a.state, " \
+	"a.title, a.value, a.peak, a.threshold, a.period, " UTC("a.started_at") " AS started_at, " \
+	UTC("a.fired_at") " AS fired_at, " UTC("a.resolved_at") " AS resolved_at, a.reason, " \
+	"a.silenced, a.incident_id " \
+	"FROM meter.alert AS a WHERE " IN_TIME("a.started_at") " AND " OF_TENANT("a.tenant") " " \
+	"ORDER BY a.started_at, a.alert_id"
+
+#define INCIDENTS \
+	"SELECT i.incident_id, i.tenant, i.service, i.severity, i.status, i.title, " \
+	UTC("i.opened_at") " AS opened_at, " UTC("i.acknowledged_at") " AS acknowledged_at, " \
+	"i.acknowledged_by, " UTC("i.resolved_at") " AS resolved_at " \
+	"FROM meter.incident AS i WHERE " IN_TIME("i.opened_at") " AND " OF_TENANT("i.tenant") " " \
+	"ORDER BY i.opened_at, i.incident_id"
+
 static const Export exports[] = {
+	{"events", EVENTS},
 	{"usage_hourly", USAGE_HOURLY},
-	{"usage_daily", USAGE_DAILY},
+	{"usage_daily", USAGE_BY("usage_daily", "day")},
+	{"usage_monthly", USAGE_BY("usage_monthly", "month")},
+	{"users_daily", USERS_DAILY},
 	{"bills", BILLS},
 	{"bill_lines", BILL_LINES},
 	{"costs", COSTS},
 	{"focus", FOCUS},
+	{"alerts", ALERTS},
+	{"incidents", INCIDENTS},
 };
 
 typedef struct ExportState
 {
 	char	   *portal;
-	bool		csv;
+	ExportFormat format;
 	bool		header_due;
 	bool		closed;			/* the cursor has given all */
 	int			columns;
 	FmgrInfo   *output;			/* of each column */
+	bool	   *is_text;		/* each column: could have a formula */
 	MemoryContext batch;		/* the lines */
 	text	  **lines;
 	uint64		n_lines;
@@ -150,17 +216,30 @@ find_export(const char *what)
 			 errhint("It is one of %s.", names.data)));
 }
 
-static bool
-format_is_csv(const char *format)
+static ExportFormat
+find_format(const char *format)
 {
-	if (strcmp(format, "csv") == 0)
-		return true;
-	if (strcmp(format, "jsonl") == 0)
-		return false;
+	for (int i = 0; i < lengthof(format_names); i++)
+	{
+		if (strcmp(format, format_names[i]) == 0)
+			return i;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown format \"%s\"", format),
-			 errhint("It is csv or jsonl.")));
+			 errhint("It is csv, spreadsheet or jsonl.")));
+}
+
+static void
+check_bounds(TimestampTz from, TimestampTz to)
+{
+	if (from >= to)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("from must be before to"),
+				 errdetail("From is %s, to is %s.",
+						   pstrdup(timestamptz_to_str(from)),
+						   pstrdup(timestamptz_to_str(to)))));
 }
 
 static void
@@ -202,7 +281,14 @@ csv_line(ExportState *state, HeapTuple tuple, TupleDesc desc)
 		if (i > 0)
 			appendStringInfoChar(&line, ',');
 		if (!isnull)
-			append_field(&line, OutputFunctionCall(&state->output[i], value));
+		{
+			char	   *field = OutputFunctionCall(&state->output[i], value);
+
+			if (state->format == FORMAT_SPREADSHEET && state->is_text[i] &&
+				csv_is_formula(field, strlen(field)))
+				field = psprintf("'%s", field);
+			append_field(&line, field);
+		}
 	}
 	return cstring_to_text_with_len(line.data, line.len);
 }
@@ -225,10 +311,10 @@ export_shutdown(Datum arg)
  * an operator is, is known when the statement has been planned.
  */
 static void
-export_open(ExportState *state, const char *sql, Datum *bounds,
-			MemoryContext context)
+export_open(ExportState *state, const char *sql, Datum *arguments,
+			const char *nulls, MemoryContext context)
 {
-	Oid			types[2] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID};
 	int			level = NewGUCNestLevel();
 	SPIPlanPtr	plan;
 	Portal		portal;
@@ -237,27 +323,33 @@ export_open(ExportState *state, const char *sql, Datum *bounds,
 	(void) set_config_option("search_path", "pg_catalog, pg_temp",
 							 PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+	/* the views' many expressions take longer to compile than to evaluate */
+	(void) set_config_option("jit", "off",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (!state->csv)
+	if (state->format == FORMAT_JSONL)
 		sql = psprintf("SELECT row_to_json(x)::text FROM (%s) AS x", sql);
-	plan = SPI_prepare_cursor(sql, 2, types, CURSOR_OPT_NO_SCROLL);
+	plan = SPI_prepare_cursor(sql, lengthof(types), types, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s",
 			 SPI_result_code_string(SPI_result));
-	portal = SPI_cursor_open(NULL, plan, bounds, NULL, true);
+	portal = SPI_cursor_open(NULL, plan, arguments, nulls, true);
 	old = MemoryContextSwitchTo(context);
 	state->portal = pstrdup(portal->name);
 	state->columns = portal->tupDesc->natts;
 	state->output = palloc(state->columns * sizeof(FmgrInfo));
+	state->is_text = palloc(state->columns * sizeof(bool));
 	for (int i = 0; i < state->columns; i++)
 	{
+		Oid			type = TupleDescAttr(portal->tupDesc, i)->atttypid;
 		Oid			function;
 		bool		varlena;
 
-		getTypeOutputInfo(TupleDescAttr(portal->tupDesc, i)->atttypid,
-						  &function, &varlena);
+		getTypeOutputInfo(type, &function, &varlena);
 		fmgr_info_cxt(function, &state->output[i], context);
+		state->is_text[i] = type == TEXTOID;
 	}
 	MemoryContextSwitchTo(old);
 	SPI_finish();
@@ -288,7 +380,7 @@ export_read(ExportState *state)
 	/* lines are made in the batch's context, so resetting it frees all */
 	old = MemoryContextSwitchTo(state->batch);
 	state->lines = palloc((SPI_processed + 1) * sizeof(text *));
-	if (state->csv && state->header_due)
+	if (state->header_due)
 		state->lines[state->n_lines++] = csv_header(portal->tupDesc);
 	state->header_due = false;
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -296,12 +388,12 @@ export_read(ExportState *state)
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		bool		isnull;
 
-		if (state->csv)
-			state->lines[state->n_lines++] =
-				csv_line(state, tuple, SPI_tuptable->tupdesc);
-		else
+		if (state->format == FORMAT_JSONL)
 			state->lines[state->n_lines++] =
 				DatumGetTextPCopy(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		else
+			state->lines[state->n_lines++] =
+				csv_line(state, tuple, SPI_tuptable->tupdesc);
 	}
 	MemoryContextSwitchTo(old);
 	if (SPI_processed < EXPORT_BATCH)
@@ -323,21 +415,37 @@ meter_export(PG_FUNCTION_ARGS)
 	if (SRF_IS_FIRSTCALL())
 	{
 		ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-		const Export *export = find_export(text_to_cstring(PG_GETARG_TEXT_PP(ARG_WHAT)));
-		bool		csv = format_is_csv(text_to_cstring(PG_GETARG_TEXT_PP(ARG_FORMAT)));
-		Datum		bounds[2];
+		Datum		arguments[3] = {0};
+		char		nulls[] = "   ";	/* of the arguments of the statement */
+		const Export *export;
+		ExportFormat format;
 
-		bounds[0] = PG_GETARG_DATUM(ARG_FROM);
-		bounds[1] = PG_GETARG_DATUM(ARG_TO);
+		for (int i = 0; i < lengthof(argument_names); i++)
+		{
+			if (PG_ARGISNULL(i))
+				ereport(ERROR,
+						(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						 errmsg("%s must not be null", argument_names[i])));
+		}
+		export = find_export(text_to_cstring(PG_GETARG_TEXT_PP(ARG_WHAT)));
+		format = find_format(text_to_cstring(PG_GETARG_TEXT_PP(ARG_FORMAT)));
+		check_bounds(PG_GETARG_TIMESTAMPTZ(ARG_FROM), PG_GETARG_TIMESTAMPTZ(ARG_TO));
+		arguments[0] = PG_GETARG_DATUM(ARG_FROM);
+		arguments[1] = PG_GETARG_DATUM(ARG_TO);
+		if (PG_ARGISNULL(ARG_TENANT))
+			nulls[2] = 'n';
+		else
+			arguments[2] = PG_GETARG_DATUM(ARG_TENANT);
 		call = SRF_FIRSTCALL_INIT();
 		state = MemoryContextAllocZero(call->multi_call_memory_ctx,
 									   sizeof(ExportState));
-		state->csv = csv;
-		state->header_due = csv;
+		state->format = format;
+		state->header_due = format != FORMAT_JSONL;
 		state->batch = AllocSetContextCreate(call->multi_call_memory_ctx,
 											 "meter export",
 											 ALLOCSET_DEFAULT_SIZES);
-		export_open(state, export->sql, bounds, call->multi_call_memory_ctx);
+		export_open(state, export->sql, arguments, nulls,
+					call->multi_call_memory_ctx);
 		RegisterExprContextCallback(rsinfo->econtext, export_shutdown,
 									PointerGetDatum(state));
 		call->user_fctx = state;

@@ -29,7 +29,7 @@ BEGIN
 			'meter_(explain_)?charge(_events|_check)?',
 			'currency_digits', 'fx', 'billing_(span|period|plan|(stay_)?price|segment|usage|usage_missing)',
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
-			'cost', 'cost_month', 'meter_export', 'budget_bounds',
+			'cost', 'cost_month', 'meter_export', 'export_latency', 'budget_bounds',
 			'storage_growth', 'meter_forecast_storage', 'request_growth', 'tenant_growth', 'gauge_load', 'provisioning',
 			'meter_dashboard', 'dashboard_.*', 'chart_.*', 'html(_.*)?', 'severity_rank', 'meter_health', 'meter_doctor', 'health(_window)?', 'meter_metrics', 'openmetrics_(bounds|buckets|label_sets|histogram|labels|text)', 'tenant_health', 'forecast', 'meter_project', 'projection_.*', 'budget_projection']
 		WHEN 'tenant' THEN ARRAY[
@@ -37,7 +37,8 @@ BEGIN
 			'meter_endpoint_analytics', 'meter_top_users', 'meter_normalize_endpoint',
 			'meter_api_version_usage', 'api_version_.*', 'meter_dashboard', 'dashboard_.*', 'chart_.*', 'html(_.*)?', 'severity_rank',
 			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
-			'currency_digits', 'request_growth', 'budget_bounds', 'known_time_zone', 'meter_mark_read']
+			'currency_digits', 'request_growth', 'budget_bounds', 'known_time_zone', 'meter_mark_read',
+			'meter_export', 'export_latency']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';
 	IF pattern IS NULL THEN
@@ -76,7 +77,8 @@ BEGIN
 			' meter.gauge_hourly, meter.metric, meter.bill, meter.bill_line, meter.subscription,'
 			' meter.credit, meter.credit_use, meter.credit_balance, meter.budget, meter.budget_period,'
 			' meter.budget_spend, meter.budget_crossing, meter.budget_block, meter.budget_now,'
-			' meter.budget_status, meter.alert, meter.notification, meter.request_growth TO %I', role);
+			' meter.budget_status, meter.alert, meter.notification, meter.request_growth,'
+			' meter.focus, meter.focus_provider, meter.focus_service TO %I', role);
 		EXECUTE format('GRANT SELECT (tenant, plan, time_zone, billing_anchor) ON meter.tenant TO %I', role);
 		EXECUTE format('GRANT UPDATE (read_at) ON meter.notification TO %I', role);
 	ELSIF privileges <> 'app' THEN

@@ -9,7 +9,6 @@
  */
 #include "csv.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 static bool
@@ -47,4 +46,32 @@ csv_quote(char *to, const char *field, size_t length)
 	}
 	to[n++] = '"';
 	return n;
+}
+
+/*
+ * Would a spreadsheet take a field for a formula?  After blanks and ends of
+ * lines, which it may skip, that is what begins with = + - or @, or with one of
+ * their full-width forms (in UTF-8), which some take for the same.  Quotes do
+ * not help, as they are gone when it looks.
+ */
+bool
+csv_is_formula(const char *field, size_t length)
+{
+	static const char *const wide[] = {
+		"\xef\xbc\x9d", "\xef\xbc\x8b", "\xef\xbc\x8d", "\xef\xbc\xa0"
+	};
+
+	while (length > 0 && *field != '\0' && strchr(" \t\r\n", *field) != NULL)
+	{
+		field++;
+		length--;
+	}
+	if (length > 0 && *field != '\0' && strchr("=+-@", *field) != NULL)
+		return true;
+	for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]); i++)
+	{
+		if (length >= 3 && memcmp(field, wide[i], 3) == 0)
+			return true;
+	}
+	return false;
 }

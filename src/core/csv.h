@@ -5,6 +5,7 @@
 #ifndef METER_CSV_H
 #define METER_CSV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -14,5 +15,6 @@
 #define CSV_MAX_QUOTED(length) (2 * (length) + 2)
 
 extern size_t csv_quote(char *to, const char *field, size_t length);
+extern bool csv_is_formula(const char *field, size_t length);
 
 #endif							/* METER_CSV_H */

@@ -151,7 +151,7 @@ ask(q{CREATE ROLE customer LOGIN; SELECT meter_grant('customer', 'tenant');
 	SELECT meter_flush(); SELECT meter_rollup()});
 my @own = map { "meter.$_" } qw(alert api_version api_version_usage bill bill_line budget budget_block budget_crossing budget_now budget_period
   budget_spend budget_status credit credit_balance credit_use endpoint_stats event
-  gauge_hourly gauge_last gauge_level metric notification request_growth service_daily subscription top_users usage_daily
+  focus focus_provider focus_service gauge_hourly gauge_last gauge_level metric notification request_growth service_daily subscription top_users usage_daily
   usage_hourly usage_monthly usage_part usage_user_daily);
 for my $relation (grep { !/_p\d+$/ } split /\n/, ask($relations))
 {
@@ -159,8 +159,9 @@ for my $relation (grep { !/_p\d+$/ } split /\n/, ask($relations))
 	if (grep { $_ eq $relation } @own)
 	{
 		unlike($answer, qr/ERROR/, "a tenant can read $relation");
-		next if $relation =~ /^meter\.(metric|api_version)$/;
-		is(ask("SELECT count(*) FROM $relation WHERE tenant <> 'acme'", 'customer'), '0', 'and sees its own rows only');
+		next if $relation =~ /^meter\.(metric|api_version|focus_(provider|service))$/;
+		my $tenant = $relation eq 'meter.focus' ? '"BillingAccountId"' : 'tenant';
+		is(ask("SELECT count(*) FROM $relation WHERE $tenant <> 'acme'", 'customer'), '0', 'and sees its own rows only');
 	}
 	else
 	{
@@ -183,14 +184,17 @@ is(ask(q{SELECT sum(events) FROM meter_time_series('api_requests', now() - inter
 is( ask(qq{SELECT string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname) FROM pg_proc AS p
 		WHERE p.oid::regprocedure::text IN ($functions) AND has_function_privilege('customer', p.oid, 'EXECUTE')
 		AND p.proname !~ '^(meter_sketch|users_|chart_|dashboard_|html)'}),
-	'api_version_begins api_version_of api_version_status budget_bounds currency_digits known_time_zone '
-	  . 'meter_api_version_usage meter_current_tenant meter_dashboard meter_endpoint_analytics meter_mark_read meter_normalize_endpoint '
+	'api_version_begins api_version_of api_version_status budget_bounds currency_digits export_latency known_time_zone '
+	  . 'meter_api_version_usage meter_current_tenant meter_dashboard meter_endpoint_analytics meter_export meter_mark_read meter_normalize_endpoint '
 	  . 'meter_percentile meter_time_series meter_top_users meter_usage_stats request_growth series_checked series_fits '
 	  . 'series_starts severity_rank span_checked stats_grouping usage_span usage_tail visible_tenants', 'and may execute these functions');
+is(ask(q{SELECT string_agg(DISTINCT l::jsonb ->> 'tenant', ' ') FROM meter_export('events', '-infinity', 'infinity', 'jsonl') AS l}, 'customer'),
+	'acme', 'a tenant exports its own events');
+is(ask(q{SELECT count(*) FROM meter_export('events', '-infinity', 'infinity', 'jsonl', 'other')}, 'customer'), '0', 'and none of another');
 like(ask($_, 'customer'), qr/42501: permission denied/, "a tenant is refused: $_")
   for q{SELECT meter_track('acme')}, q{SELECT meter_check('acme')}, q{SELECT meter_set_tenant('other')},
   q{SELECT meter.sees_all_tenants()}, q{SELECT meter_dashboard(tenant => 'other')}, q{SELECT meter_bill('acme', '2026-01-01')},
-  q{SELECT meter_export('event', now(), now())}, 'SELECT meter_isolation_audit()',
+  q{SELECT meter_export('costs', now() - interval '1 day', now())}, 'SELECT meter_isolation_audit()',
   'SELECT meter_evaluate_alerts()', q{SELECT meter_silence('acme')}, q{SELECT meter_grant('customer', 'analyst')},
   'SET ROLE analyst', q{INSERT INTO meter.inbox (tenant) VALUES ('acme')};
 like(ask(q{SET meter.tenant = 'other'}, 'customer'), qr/permission denied to set parameter|cannot be set/,

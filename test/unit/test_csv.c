@@ -1,7 +1,8 @@
 /*
  * test_csv.c
  *		Fields of comma-separated values: by example, and that a reader written
- *		from RFC 4180 finds in random lines what was put into them.
+ *		from RFC 4180 finds in random lines what was put into them; and what a
+ *		spreadsheet takes for a formula.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -146,12 +147,35 @@ test_read_back(void **state)
 	}
 }
 
+static void
+test_formulas(void **state)
+{
+	static const char *const formulas[] = {
+		"=1+1", "+1", "-1", "@SUM(A1)", "=", "-", " =1", "\t=1", "\r\n@x",
+		"=HYPERLINK(\"http://example.com\")", "\xef\xbc\x9d" "1", " \xef\xbc\xa0"
+	};
+	static const char *const others[] = {
+		"", " ", "\t", "a", "/v1", "a=1", "1-1", "'=1", "\"=1\"", "{\"a\": \"=1\"}",
+		"\xef\xbc", "\xef\xbc\x9e", "\xc3\xa4"
+	};
+
+	for (size_t i = 0; i < COUNT(formulas); i++)
+		assert_true(csv_is_formula(formulas[i], strlen(formulas[i])));
+	for (size_t i = 0; i < COUNT(others); i++)
+		assert_false(csv_is_formula(others[i], strlen(others[i])));
+	/* no more than the length is looked at */
+	assert_false(csv_is_formula("=", 0));
+	assert_false(csv_is_formula(" =", 1));
+	assert_false(csv_is_formula("\xef\xbc\x9d", 2));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_examples),
 		cmocka_unit_test(test_read_back),
+		cmocka_unit_test(test_formulas),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
