@@ -117,8 +117,9 @@ BEGIN ATOMIC
 		@extschema@.meter_sketch_avg(t.latency), @extschema@.meter_percentile(t.latency, 0),
 		@extschema@.meter_percentile(t.latency, 1), @extschema@.meter_percentile(t.latency, 0.5),
 		@extschema@.meter_percentile(t.latency, 0.95), @extschema@.meter_percentile(t.latency, 0.99),
-		round(t.requests / (extract(epoch FROM LEAST(meter_endpoint_analytics."to", now())
-			- meter_endpoint_analytics."from") / 3600), 2), t.peak_hour, t.peak_requests, t.first_at, t.last_at
+		-- of the time that is over, which may be none
+		round(t.requests / NULLIF(GREATEST(extract(epoch FROM LEAST(meter_endpoint_analytics."to", now())
+			- meter_endpoint_analytics."from"), 0) / 3600, 0), 2), t.peak_hour, t.peak_requests, t.first_at, t.last_at
 	FROM total AS t
 	ORDER BY t.requests DESC, t.service, t.method;
 END;
