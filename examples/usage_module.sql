@@ -19,6 +19,12 @@
 --	GET  /usage/system-metrics            meter_system_metrics()
 --	GET  /usage/health                    meter_health()
 
+-- Nothing has to be scheduled on a server that preloads meter: its background
+-- worker rolls up and evaluates alerts each minute (where such applications check
+-- health every 5 minutes, alerts every 30 and aggregate every hour), quotas begin
+-- anew by the calendar, and events older than 90 days go at night.  Elsewhere
+-- meter_schedule() has pg_cron do it, maintenance at 3:00.
+
 SET timezone = 'UTC';
 -- January is past, and stays so; an application leaves it at 90 days, after which
 -- the background worker removes events, at night
@@ -30,8 +36,8 @@ DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET meter.retention = 0', current_
 -- free 1 000 a month and 100 an hour, starter 10 000 and 500, pro 100 000 and
 -- 2 000, enterprise without limits; quotas begin anew on the first
 SELECT meter_load_preset('monthly') AS rules;
--- endpoints that cost more than others, for everybody
-INSERT INTO meter.rate_limit (resource, per, max) VALUES
+-- 100 calls in 60 seconds for everybody, and fewer of endpoints that cost more
+INSERT INTO meter.rate_limit (resource, per, max) VALUES ('*', 'minute', 100),
 	('/api/expensive-operation', 'minute', 10), ('POST /api/bulk-operation', 'minute', 5);
 INSERT INTO meter.tenant (tenant, plan, time_zone, started_on) VALUES ('tenant-123', 'starter', 'UTC', '2026-01-01'), ('small-shop', 'free', 'UTC', '2026-01-01');
 
@@ -113,12 +119,18 @@ SELECT h ->> 'status' AS status, jsonb_object_keys(h -> 'metrics') AS metric FRO
 -- GET /usage/system-metrics
 SELECT active_endpoints > 0 AS endpoints, requests_per_minute > 0 AS requests, alerts_firing FROM meter_system_metrics();
 
+-- and reports have become slow: 3 200 ms on average, where 3 000 is the threshold
+SELECT count(meter_track('tenant-123', service => 'reports', endpoint => '/api/reports', method => 'GET', status => 200, latency_ms => 3200,
+	user_id => 'user-2')) AS calls
+FROM generate_series(1, 60);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup() > 0 AS rolled_up;
 -- Alerts, each once, as events of channel meter and for the application's pages
 SELECT fired FROM meter_evaluate_alerts();
 SELECT tenant, severity, title FROM meter.alert WHERE state = 'firing' ORDER BY tenant, threshold;
 SELECT DISTINCT kind FROM meter.notification ORDER BY kind;
 -- the incident was opened by that; somebody takes care of it
-SELECT tenant, service, severity, status FROM meter.incident ORDER BY tenant;
+SELECT tenant, service, severity, status FROM meter.incident ORDER BY tenant, service;
 SELECT meter_acknowledge(alert_id, 'ops@example.com', 'a database was slow') FROM meter.alert WHERE rule = 'error rate critical';
 
 -- all is well again: 12 errors of 480
@@ -128,7 +140,7 @@ FROM generate_series(1, 400);
 SELECT appended FROM meter_flush();
 SELECT meter_rollup() > 0 AS rolled_up;
 SELECT resolved FROM meter_evaluate_alerts();
-SELECT u.n, u.kind, u.message FROM meter.incident AS i JOIN meter.incident_update AS u USING (incident_id) WHERE i.tenant = 'tenant-123' ORDER BY u.n;
+SELECT u.n, u.kind, u.message FROM meter.incident AS i JOIN meter.incident_update AS u USING (incident_id) WHERE i.service = 'api' ORDER BY u.n;
 SELECT meter_health() ->> 'status' AS status;
 
 -- --- quotas --------------------------------------------------------------------

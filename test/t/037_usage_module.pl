@@ -21,7 +21,7 @@ is($status, 0, 'the example runs') or diag $stderr;
 is($stderr, '', 'and says nothing');
 
 # what the comments say
-like($stdout, qr/^t\|500 requests\/hour\|499\|t\|t$/m, 'headers, and quotas that end on the first');
+like($stdout, qr/^t\|100 requests\/minute\|99\|t\|t$/m, 'headers, and quotas that end on the first');
 like($stdout, qr/^2026-01-14\|10\|9\|1\|10\.00\|383\|0\.002\|4\n2026-01-15\|10\|8\|2\|20\.00\|383\|0\.002\|4$/m, 'statistics by day');
 like($stdout, qr/^93\|31\|33\.33$/m, 'of a user');
 like($stdout, qr{^/api/users\|186\|0\|45\n/api/orders\|93\|32\|120\n/api/reports\|31\|0\|3200$}m, 'by endpoint');
@@ -34,6 +34,8 @@ like($stdout, qr/^API calls\|310\|10\|0\.10$/m, 'the bill of January');
 like($stdout, qr/^orders answered\|480\|12\|97\.5000\|f$/m, 'an objective');
 like($stdout, qr/^degraded\|serverErrorRate$/m, 'health is degraded');
 like($stdout, qr/^healthy$/m, 'and recovers');
+is( ask(q{SELECT rule, value, threshold FROM meter.alert WHERE service = 'reports' ORDER BY rule}),
+	"latency p95|3200.00|2000\nslow responses|3200.00|3000", 'slow responses are told of');
 
 # what the raw events say
 is( ask(q{SELECT day, requests, errors, p95::integer FROM (
@@ -51,6 +53,6 @@ is( ask(q{SELECT tenant, severity, count(*) FROM meter.notification WHERE kind L
 	"small-shop|info|1\nsmall-shop|warning|2", 'each level of a quota is told of once');
 is( ask(q{SELECT string_agg(DISTINCT kind, ' ' ORDER BY kind) FROM meter.notification}),
 	'api.alert.resolved api.health.degraded api.health.recovered api.health.unhealthy api.quota.warning', 'and so are illness and recovery');
-is(ask(q{SELECT status FROM meter.incident WHERE tenant = 'tenant-123'}), 'resolved', 'the incident is over');
+is(ask(q{SELECT service, status FROM meter.incident WHERE tenant = 'tenant-123' ORDER BY service}), "api|resolved\nreports|open", 'one incident is over');
 $node->stop;
 done_testing();
