@@ -100,7 +100,7 @@ FROM meter_endpoint_analytics('tenant-123', '/api/orders', '2026-01-01', '2026-0
 SELECT meter_export('usage_daily', '2026-01-15', '2026-01-16');
 SELECT line::jsonb -> 'endpoint' AS endpoint, line::jsonb -> 'events' AS events FROM (SELECT meter_export('usage_daily', '2026-01-15', '2026-01-16', 'jsonl')) AS e(line);
 
--- GET /usage/top-users, for operators
+-- GET /usage/top-users, for operators; user-2 pays for the reports
 SELECT rank, user_id, requests, errors FROM meter_top_users('2026-01-01', '2026-02-01', 'tenant-123', 3);
 
 -- --- health, alerts, incidents ---------------------------------------------------

@@ -1,9 +1,9 @@
 -- dashboard_data.sql: what the dashboard is made of
 --
--- Functions that return tables read meter.usage_hourly, or for users
--- meter.usage_user_daily, once: hours from from_at on and before to_at, of one
--- tenant or with null of all.  They are inlined into dashboard_read_*(), so that
--- arguments are constants of the scan, which may then be a parallel one.
+-- Functions that return tables read meter.usage_hourly once: hours from from_at on
+-- and before to_at, of one tenant or with null of all.  They are inlined into
+-- dashboard_read_*(), so that arguments are constants of the scan, which may then
+-- be a parallel one.
 
 CREATE TYPE meter.dashboard_point AS (
 	at timestamptz,
@@ -109,21 +109,6 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION meter.dashboard_times(timestamptz, timestamptz, text, interval) IS
 'Steps of time that have usage: requests, errors and latencies of the metric api_requests, cost of all metrics';
-
-CREATE FUNCTION meter.dashboard_users(from_day date, to_day date, of_tenant text)
-RETURNS TABLE (tenant text, user_id text, requests bigint, errors bigint, cost numeric)
-LANGUAGE SQL STABLE PARALLEL SAFE ROWS 1000
-BEGIN ATOMIC
-	SELECT u.tenant, u.user_id,
-		COALESCE(sum(u.events) FILTER (WHERE u.metric = 'api_requests'), 0)::bigint,
-		COALESCE(sum(u.errors) FILTER (WHERE u.metric = 'api_requests'), 0)::bigint,
-		sum(u.cost)
-	FROM meter.usage_user_daily AS u
-	WHERE u.day >= from_day AND u.day <= to_day AND (of_tenant IS NULL OR u.tenant = of_tenant)
-	GROUP BY u.tenant, u.user_id;
-END;
-COMMENT ON FUNCTION meter.dashboard_users(date, date, text) IS
-'Users of the days (UTC) from the first to the last, both among them, as of meter.top_users';
 
 CREATE FUNCTION meter.dashboard_read_total(from_at timestamptz, to_at timestamptz, of_tenant text)
 RETURNS meter.dashboard_total
@@ -244,10 +229,8 @@ AS $$
 BEGIN
 	RETURN ARRAY(
 		SELECT ROW(d.user_id, d.tenant, d.requests, d.errors, NULL, NULL, NULL, NULL, d.cost)::meter.dashboard_row
-		FROM meter.dashboard_users((from_at AT TIME ZONE 'UTC')::date,
-			((to_at - interval '1 microsecond') AT TIME ZONE 'UTC')::date, of_tenant) AS d
-		ORDER BY d.requests DESC, d.cost DESC NULLS LAST, d.tenant, d.user_id
-		LIMIT 10);
+		FROM @extschema@.meter_top_users(from_at, to_at, of_tenant) AS d
+		ORDER BY d.requests DESC, d.cost DESC NULLS LAST, d.tenant, d.user_id);
 END
 $$;
 COMMENT ON FUNCTION meter.dashboard_read_users(timestamptz, timestamptz, text) IS

@@ -147,12 +147,12 @@ BEGIN ATOMIC
 			AND (meter_top_users.tenant IS NULL OR d.tenant = meter_top_users.tenant)
 		GROUP BY d.tenant, d.user_id
 	) AS u
-	ORDER BY u.requests DESC, u.tenant, u.user_id
+	ORDER BY u.requests DESC, u.cost DESC NULLS LAST, u.tenant, u.user_id
 	-- which is looked at also where no row can be in such a span
 	LIMIT CASE WHEN meter.span_checked(meter_top_users."from", meter_top_users."to") THEN meter_top_users."limit" END;
 END;
 COMMENT ON FUNCTION @extschema@.meter_top_users(timestamptz, timestamptz, text, integer) IS
-'The users of a tenant, or with null of all tenants, with most requests on the days (UTC) from that of one time to that of another, which is left out if it is midnight: as many as limit says, or with null all. As rolled up. Requests and errors are of the metric api_requests, costs of all. Errors: 22004 for a null time, 22008 for an infinite one, 22023 if from is not before to, 2201W for a negative limit';
+'The users of a tenant, or with null of all tenants, with most requests, and of the same with the highest costs, on the days (UTC) from that of one time to that of another, which is left out if it is midnight: as many as limit says, or with null all. As rolled up. Requests and errors are of the metric api_requests, costs of all. Errors: 22004 for a null time, 22008 for an infinite one, 22023 if from is not before to, 2201W for a negative limit';
 
 -- Minutes are in the log only, since the totals are of hours.
 CREATE FUNCTION @extschema@.meter_system_metrics()

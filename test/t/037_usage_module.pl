@@ -26,7 +26,7 @@ like($stdout, qr/^2026-01-14\|10\|9\|1\|10\.00\|383\|0\.002\|4\n2026-01-15\|10\|
 like($stdout, qr/^93\|31\|33\.33$/m, 'of a user');
 like($stdout, qr{^/api/users\|186\|0\|45\n/api/orders\|93\|32\|120\n/api/reports\|31\|0\|3200$}m, 'by endpoint');
 like($stdout, qr/^POST\|93\|32\|34\.41\|120\|120\|2\|3$/m, 'of an endpoint');
-like($stdout, qr/^1\|user-1\|93\|31\n1\|user-2\|93\|0\n3\|user-3\|62\|1$/m, 'of users');
+like($stdout, qr/^1\|user-2\|93\|0\n1\|user-1\|93\|31\n3\|user-3\|62\|1$/m, 'of users');
 like($stdout, qr/^1000 requests\/month\|1000\|960\|40\|96\.00\|95$/m, 'what is left');
 like($stdout, qr/^3\ninfo\|quota.*threshold 80\)\nwarning\|.*threshold 90\)\nwarning\|quota used of small-shop: 96 % \(threshold 95\)\n0$/m, 'of which it is told once');
 like($stdout, qr/^small-shop\|96\.00\|starter$/m, 'who should upgrade');
