@@ -107,6 +107,8 @@ SELECT rank, user_id, requests, errors FROM meter_top_users('2026-01-01', '2026-
 
 -- degraded above 10 % of errors, unhealthy above 25 %
 INSERT INTO meter.health_threshold ("check", degraded, unhealthy) VALUES ('server_error_rate', 10, 25), ('error_rate', 10, NULL);
+UPDATE meter.alert_rule SET threshold = 10, resolve_below = 8 WHERE rule = 'error rate';
+UPDATE meter.alert_rule SET threshold = 25, resolve_below = 20 WHERE rule = 'error rate critical';
 -- something is wrong: 12 of 80 orders fail
 SELECT count(meter_track('tenant-123', service => 'api', endpoint => '/api/orders', method => 'POST', latency_ms => 245,
 	status => CASE WHEN i <= 12 THEN 500 ELSE 200 END, user_id => 'user-' || 1 + i % 4)) AS calls
@@ -131,7 +133,7 @@ SELECT tenant, severity, title FROM meter.alert WHERE state = 'firing' ORDER BY 
 SELECT DISTINCT kind FROM meter.notification ORDER BY kind;
 -- the incident was opened by that; somebody takes care of it
 SELECT tenant, service, severity, status FROM meter.incident ORDER BY tenant, service;
-SELECT meter_acknowledge(alert_id, 'ops@example.com', 'a database was slow') FROM meter.alert WHERE rule = 'error rate critical';
+SELECT meter_acknowledge(alert_id, 'ops@example.com', 'a database was slow') FROM meter.alert WHERE rule = 'error rate';
 
 -- all is well again: 12 errors of 480
 SELECT count(meter_track('tenant-123', service => 'api', endpoint => '/api/orders', method => 'POST', latency_ms => 120, status => 200,
@@ -163,6 +165,19 @@ FROM meter.tenant AS t CROSS JOIN LATERAL meter_quota(t.tenant) AS q WHERE q.war
 SELECT fired FROM meter_evaluate_alerts();
 SELECT severity, title FROM meter.alert WHERE signal = 'quota' AND state = 'firing' ORDER BY threshold;
 SELECT fired FROM meter_evaluate_alerts();
+
+-- --- events for other services ---------------------------------------------------
+
+-- api.health.degraded, api.quota.warning and their like are told on channel meter,
+-- above.  api.usage.tracked is the log itself: a consumer reads what has come since,
+-- in the order of seq, and notes how far it is in the transaction of what it does
+-- with it, so nothing is missed and nothing comes twice.
+INSERT INTO meter.consumer (name) VALUES ('usage events');
+BEGIN;
+SELECT count(jsonb_build_object('event', 'api.usage.tracked', 'tenant', e.tenant, 'endpoint', e.endpoint, 'status', e.status, 'at', e.at)) AS events
+FROM meter.consumer AS c CROSS JOIN meter.event AS e WHERE c.name = 'usage events' AND e.seq > c.last_seq;
+UPDATE meter.consumer SET last_seq = (SELECT p.last_seq FROM meter.log_position AS p) WHERE name = 'usage events';
+COMMIT;
 
 -- --- what else it asks for --------------------------------------------------------
 

@@ -52,7 +52,9 @@ is(ask(q{SELECT count(*) FROM meter.event WHERE endpoint = '/api/bulk-operation'
 is( ask(q{SELECT tenant, severity, count(*) FROM meter.notification WHERE kind LIKE 'api.quota.%' GROUP BY 1, 2 ORDER BY 1, 2}),
 	"small-shop|info|1\nsmall-shop|warning|2", 'each level of a quota is told of once');
 is( ask(q{SELECT string_agg(DISTINCT kind, ' ' ORDER BY kind) FROM meter.notification}),
-	'api.alert.resolved api.health.degraded api.health.recovered api.health.unhealthy api.quota.warning', 'and so are illness and recovery');
+	'api.health.degraded api.health.recovered api.quota.warning', 'and so are illness and recovery');
+is(ask(q{SELECT count(*) FROM meter.event WHERE seq > (SELECT last_seq FROM meter.consumer WHERE name = 'usage events')}), 0, 'each event was handed on');
+like($stdout, qr/^@{[ask('SELECT count(*) FROM meter.event')]}$/m, 'once');
 is(ask(q{SELECT service, status FROM meter.incident WHERE tenant = 'tenant-123' ORDER BY service}), "api|resolved\nreports|open", 'one incident is over');
 $node->stop;
 done_testing();
