@@ -31,6 +31,7 @@ CORE = \
 	src/core/secret_shape.o \
 	src/core/sketch.o \
 	src/core/sketch_pack.o \
+	src/core/sketch_query.o \
 	src/core/sketch_text.o
 
 # The PostgreSQL layer.
@@ -112,6 +113,7 @@ OBJS = \
 	src/setting.o \
 	src/shared.o \
 	src/sketch.o \
+	src/sketch_query.o \
 	src/stats.o \
 	src/storage.o \
 	src/tenant.o \

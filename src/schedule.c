@@ -1,6 +1,7 @@
 /*
  * schedule.c
- *		meter_schedule(): background jobs, run by pg_cron.
+ *		meter_schedule(): background jobs, run by pg_cron; and what of the
+ *		background worker's is therefore left to it.
  *
  * Everything runs as the calling user, since pg_cron runs a job as the user
  * who registered it.
@@ -19,6 +20,8 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
+
+#include "schedule.h"
 
 typedef struct Job
 {
@@ -115,4 +118,86 @@ meter_unschedule(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	PG_RETURN_INT32(removed);
+}
+
+/* --- what the background worker leaves to pg_cron ------------------------ */
+
+/*
+ * Does pg_cron, in this database, call that function?  The job has to be one
+ * of a user who may.
+ */
+static bool
+is_scheduled(const char *function, Oid oid)
+{
+	Oid			types[2] = {TEXTOID, OIDOID};
+	Datum		values[2];
+	bool		isnull;
+
+	if (!OidIsValid(get_extension_oid("pg_cron", true)))
+		return false;
+	values[0] = CStringGetTextDatum(function);
+	values[1] = ObjectIdGetDatum(oid);
+	if (SPI_execute_with_args("SELECT EXISTS (SELECT FROM cron.job AS j "
+							  "JOIN pg_catalog.pg_roles AS r ON r.rolname OPERATOR(pg_catalog.=) j.username "
+							  "WHERE j.active AND j.database OPERATOR(pg_catalog.=) pg_catalog.current_database() "
+							  "AND pg_catalog.strpos(j.command, $1) OPERATOR(pg_catalog.>) 0 "
+							  "AND pg_catalog.has_function_privilege(r.oid, $2, 'EXECUTE'))",
+							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read cron.job");
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+									  SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * Our function or procedure of that name, with its name as SQL has it, in
+ * whatever schema it is.
+ */
+static Oid
+find_function(const char *function, char **name)
+{
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(function);
+	bool		isnull;
+
+	if (SPI_execute_with_args("SELECT p.oid, p.oid::pg_catalog.regproc::text "
+							  "FROM pg_catalog.pg_proc AS p "
+							  "JOIN pg_catalog.pg_depend AS d ON d.objid OPERATOR(pg_catalog.=) p.oid "
+							  "AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass "
+							  "AND d.deptype OPERATOR(pg_catalog.=) 'e' "
+							  "JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid "
+							  "AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass "
+							  "WHERE e.extname OPERATOR(pg_catalog.=) 'meter' "
+							  "AND p.proname OPERATOR(pg_catalog.=) $1",
+							  1, &type, &value, NULL, true, 2) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "could not find %s()", function);
+	*name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	return DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+										  SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+bool
+schedule_has(const char *function)
+{
+	char	   *name;
+
+	return is_scheduled(function, find_function(function, &name));
+}
+
+bool
+schedule_call(const char *function)
+{
+	bool		call;
+	char	   *name;
+	Oid			oid;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	oid = find_function(function, &name);
+	call = !is_scheduled(function, oid);
+	if (call &&
+		SPI_execute(psprintf("SELECT * FROM %s()", name), false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not call %s()", function);
+	SPI_finish();
+	return call;
 }

@@ -31,6 +31,7 @@
 #include "flush.h"
 #include "log.h"
 #include "queue.h"
+#include "schedule.h"
 #include "setting.h"
 #include "shared.h"
 #include "worker.h"
@@ -194,79 +195,6 @@ flush_piece(Work *work)
 }
 
 /*
- * Does pg_cron, in this database, call that function?  The job has to be one
- * of a user who may.
- */
-static bool
-is_scheduled(const char *function, Oid oid)
-{
-	Oid			types[2] = {TEXTOID, OIDOID};
-	Datum		values[2];
-	bool		isnull;
-
-	if (!OidIsValid(get_extension_oid("pg_cron", true)))
-		return false;
-	values[0] = CStringGetTextDatum(function);
-	values[1] = ObjectIdGetDatum(oid);
-	if (SPI_execute_with_args("SELECT EXISTS (SELECT FROM cron.job AS j "
-							  "JOIN pg_catalog.pg_roles AS r ON r.rolname OPERATOR(pg_catalog.=) j.username "
-							  "WHERE j.active AND j.database OPERATOR(pg_catalog.=) pg_catalog.current_database() "
-							  "AND pg_catalog.strpos(j.command, $1) OPERATOR(pg_catalog.>) 0 "
-							  "AND pg_catalog.has_function_privilege(r.oid, $2, 'EXECUTE'))",
-							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read cron.job");
-	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
-									  SPI_tuptable->tupdesc, 1, &isnull));
-}
-
-/*
- * Our function or procedure of that name, with its name as SQL has it, in
- * whatever schema it is.
- */
-static Oid
-find_function(const char *function, char **name)
-{
-	Oid			type = TEXTOID;
-	Datum		value = CStringGetTextDatum(function);
-	bool		isnull;
-
-	if (SPI_execute_with_args("SELECT p.oid, p.oid::pg_catalog.regproc::text "
-							  "FROM pg_catalog.pg_proc AS p "
-							  "JOIN pg_catalog.pg_depend AS d ON d.objid OPERATOR(pg_catalog.=) p.oid "
-							  "AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass "
-							  "AND d.deptype OPERATOR(pg_catalog.=) 'e' "
-							  "JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid "
-							  "AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass "
-							  "WHERE e.extname OPERATOR(pg_catalog.=) 'meter' "
-							  "AND p.proname OPERATOR(pg_catalog.=) $1",
-							  1, &type, &value, NULL, true, 2) != SPI_OK_SELECT ||
-		SPI_processed != 1)
-		elog(ERROR, "could not find %s()", function);
-	*name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-	return DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
-										  SPI_tuptable->tupdesc, 1, &isnull));
-}
-
-/*
- * Call one of our functions unless pg_cron does.
- */
-static void
-call_unless_scheduled(Work *work, const char *function)
-{
-	Oid			oid;
-	char	   *name;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	oid = find_function(function, &name);
-	work->called = !is_scheduled(function, oid);
-	if (work->called &&
-		SPI_execute(psprintf("SELECT * FROM %s()", name), false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not call %s()", function);
-	SPI_finish();
-}
-
-/*
  * The next step of what meter_close_month() does, of which each is a
  * transaction.
  */
@@ -275,7 +203,6 @@ close_piece(Work *work)
 {
 	Oid			type = TEXTOID;
 	Datum		value;
-	char	   *name;
 	char	   *next = NULL;
 	int			result;
 
@@ -287,7 +214,7 @@ close_piece(Work *work)
 		result = SPI_execute_with_args("SELECT meter.close_next($1::pg_catalog.jsonb)",
 									   1, &type, &value, NULL, false, 1);
 	}
-	else if (is_scheduled("meter_close_month", find_function("meter_close_month", &name)))
+	else if (schedule_has("meter_close_month"))
 		result = SPI_execute("SELECT NULL", true, 1);
 	else
 		result = SPI_execute("SELECT meter.close_begin(NULL) FROM meter.subscription_apply()",
@@ -302,7 +229,7 @@ close_piece(Work *work)
 static void
 rollup_piece(Work *work)
 {
-	call_unless_scheduled(work, "meter_rollup");
+	work->called = schedule_call("meter_rollup");
 }
 
 /*
@@ -314,7 +241,7 @@ alert_piece(Work *work)
 {
 	bool		isnull;
 
-	call_unless_scheduled(work, "meter_evaluate_alerts");
+	work->called = schedule_call("meter_evaluate_alerts");
 	if (!work->called)
 		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -332,19 +259,19 @@ alert_piece(Work *work)
 static void
 budget_piece(Work *work)
 {
-	call_unless_scheduled(work, "meter_refresh_budgets");
+	work->called = schedule_call("meter_refresh_budgets");
 }
 
 static void
 outbox_piece(Work *work)
 {
-	call_unless_scheduled(work, "meter_outbox_fill");
+	work->called = schedule_call("meter_outbox_fill");
 }
 
 static void
 maintain_piece(Work *work)
 {
-	call_unless_scheduled(work, "meter_maintain");
+	work->called = schedule_call("meter_maintain");
 }
 
 /* --- the flusher -------------------------------------------------------- */

@@ -1,9 +1,9 @@
 /*
  * sketch.c
- *		Percentile sketch: adding, merging and asking.
+ *		Percentile sketch: adding and merging, and what a whole one looks like.
  *
- * See sketch.h for the meaning.  The binary form is in sketch_pack.c, the
- * text form in sketch_text.c.
+ * See sketch.h for the meaning.  What is asked of it is in sketch_query.c, the
+ * binary form in sketch_pack.c, the text form in sketch_text.c.
  *
  * The buckets are a sorted sparse array: a tenant's hour of latencies has
  * about a hundred of them, mostly with neighbouring indexes.
@@ -75,12 +75,9 @@ bucket_index(const Sketch *s, double magnitude)
 	return (int32_t) ceil(log(magnitude) * s->inv_ln_gamma);
 }
 
-/*
- * 2 * gamma^i / (gamma + 1), where 2 / (gamma + 1) is 1 - a.  Infinity beyond
- * the range of doubles.
- */
-static inline double
-bucket_estimate(const Sketch *s, int32_t index)
+/* 2 / (gamma + 1) is 1 - a. */
+double
+sketch_bucket_estimate(const Sketch *s, int32_t index)
 {
 	return exp(index / s->inv_ln_gamma) * (1.0 - cut_accuracy(s));
 }
@@ -319,196 +316,6 @@ sketch_merge(Sketch *dst, const Sketch *src)
 	dst->zero += src->zero;
 	dst->count += src->count;
 	return SKETCH_OK;
-}
-
-static double
-clamp(const Sketch *s, double estimate)
-{
-	if (estimate < s->min)
-		return s->min;
-	if (estimate > s->max)
-		return s->max;
-	return estimate;
-}
-
-SketchStatus
-sketch_quantile(const Sketch *s, double q, double *result)
-{
-	double		position;
-	uint64_t	rank;
-	uint64_t	seen = 0;
-
-	/* Written so that NaN fails. */
-	if (!(q >= 0.0 && q <= 1.0))
-		return SKETCH_BAD_QUANTILE;
-	if (s->count == 0)
-		return SKETCH_EMPTY;
-
-	/*
-	 * percentile_disc computes the rank like this, in doubles, and takes the
-	 * first row for rank 0.  The comparison comes before the conversion, as
-	 * the product may be rounded up beyond the count.
-	 */
-	position = ceil(q * (double) s->count);
-	if (position <= 1.0)
-	{
-		*result = s->min;
-		return SKETCH_OK;
-	}
-	if (position >= (double) s->count)
-	{
-		*result = s->max;
-		return SKETCH_OK;
-	}
-	rank = (uint64_t) position;
-
-	for (int32_t i = s->neg.n - 1; i >= 0; i--)
-	{
-		seen += s->neg.bucket[i].count;
-		if (seen >= rank)
-		{
-			*result = clamp(s, -bucket_estimate(s, s->neg.bucket[i].index));
-			return SKETCH_OK;
-		}
-	}
-	seen += s->zero;
-	if (seen >= rank)
-	{
-		*result = clamp(s, 0.0);
-		return SKETCH_OK;
-	}
-	for (int32_t i = 0; i < s->pos.n; i++)
-	{
-		seen += s->pos.bucket[i].count;
-		if (seen >= rank)
-		{
-			*result = clamp(s, bucket_estimate(s, s->pos.bucket[i].index));
-			return SKETCH_OK;
-		}
-	}
-
-	/* Not reached, as the buckets add up to the count. */
-	*result = s->max;
-	return SKETCH_OK;
-}
-
-SketchStatus
-sketch_sum(const Sketch *s, double *result)
-{
-	if (s->count == 0)
-		return SKETCH_EMPTY;
-	*result = exactsum_value(&s->sum);
-	return isinf(*result) ? SKETCH_SUM_OVERFLOW : SKETCH_OK;
-}
-
-SketchStatus
-sketch_mean(const Sketch *s, double *result)
-{
-	if (s->count == 0)
-		return SKETCH_EMPTY;
-	*result = exactsum_mean(&s->sum, s->count);
-	return SKETCH_OK;
-}
-
-SketchStatus
-sketch_min(const Sketch *s, double *result)
-{
-	if (s->count == 0)
-		return SKETCH_EMPTY;
-	*result = s->min;
-	return SKETCH_OK;
-}
-
-SketchStatus
-sketch_max(const Sketch *s, double *result)
-{
-	if (s->count == 0)
-		return SKETCH_EMPTY;
-	*result = s->max;
-	return SKETCH_OK;
-}
-
-/* The number of leading buckets whose estimate is <= limit. */
-static int32_t
-buckets_up_to(const Sketch *s, const SketchStore *store, double limit)
-{
-	int32_t		low = 0;
-	int32_t		high = store->n;
-
-	while (low < high)
-	{
-		int32_t		middle = low + (high - low) / 2;
-
-		if (bucket_estimate(s, store->bucket[middle].index) <= limit)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-SketchStatus
-sketch_count_below(const Sketch *s, double value, uint64_t *result)
-{
-	uint64_t	count = 0;
-
-	if (isnan(value))
-		return SKETCH_NOT_FINITE;
-
-	/* Inside [min, max) clamping does not move a bucket to the other side. */
-	if (s->count == 0 || value < s->min)
-		*result = 0;
-	else if (value >= s->max)
-		*result = s->count;
-	else
-	{
-		int32_t		n;
-
-		/* -e <= value is e >= -value: the upper end of the mirrored store. */
-		n = buckets_up_to(s, &s->neg, nextafter(-value, -INFINITY));
-		for (int32_t i = n; i < s->neg.n; i++)
-			count += s->neg.bucket[i].count;
-		if (value >= 0)
-		{
-			count += s->zero;
-			n = buckets_up_to(s, &s->pos, value);
-			for (int32_t i = 0; i < n; i++)
-				count += s->pos.bucket[i].count;
-		}
-
-		/* The lowest and the highest rank are known exactly. */
-		if (count == 0)
-			count = 1;
-		if (count == s->count)
-			count--;
-		*result = count;
-	}
-	return SKETCH_OK;
-}
-
-void
-sketch_histogram(const Sketch *s, const double *bound, int n, uint64_t *count)
-{
-	uint64_t	seen = 0;
-	int32_t		neg = s->neg.n;
-	int32_t		pos = 0;
-	bool		zero = false;
-
-	for (int i = 0; i < n; i++)
-	{
-		while (neg > 0 &&
-			   -bucket_estimate(s, s->neg.bucket[neg - 1].index) <= bound[i])
-			seen += s->neg.bucket[--neg].count;
-		if (!zero && bound[i] >= 0)
-		{
-			seen += s->zero;
-			zero = true;
-		}
-		while (pos < s->pos.n &&
-			   bucket_estimate(s, s->pos.bucket[pos].index) <= bound[i])
-			seen += s->pos.bucket[pos++].count;
-		count[i] = seen;
-	}
 }
 
 /*

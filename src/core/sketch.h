@@ -121,6 +121,12 @@ extern void sketch_prefetch(const Sketch *s, double value);
 /* dst and src may be the same sketch. */
 extern SketchStatus sketch_merge(Sketch *dst, const Sketch *src);
 
+/*
+ * What stands for all values of a bucket: 2 * gamma^i / (gamma + 1).  Infinity
+ * beyond the range of doubles.
+ */
+extern double sketch_bucket_estimate(const Sketch *s, int32_t index);
+
 extern SketchStatus sketch_quantile(const Sketch *s, double q,
 									double *result);
 
