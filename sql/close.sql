@@ -198,7 +198,7 @@ SELECT tenant, rev, status, subtotal, credit, total FROM bills WHERE month = '20
 --
 -- Who cannot be billed does not keep others from having their bills
 --
-INSERT INTO meter.tenant (tenant, started_on, currency) SELECT 'franc' || n, '2025-07-01', CASE n WHEN 3 THEN 'CHF' WHEN 6 THEN 'XXX' END FROM generate_series(1, 8) AS n;
+INSERT INTO meter.tenant (tenant, started_on, currency) SELECT 'franc' || n, '2025-07-01', CASE n WHEN 3 THEN 'CHF' WHEN 6 THEN 'XTS' END FROM generate_series(1, 8) AS n;
 \set VERBOSITY terse
 CALL meter_close_month('2025-07-01');
 \set VERBOSITY default
