@@ -35,8 +35,7 @@ CORE = \
 	src/core/sketch_text.o
 
 # The PostgreSQL layer.
-OBJS = \
-	$(CORE) \
+LAYER = \
 	src/account.o \
 	src/account_file.o \
 	src/account_memory.o \
@@ -127,6 +126,16 @@ OBJS = \
 	src/waiting.o \
 	src/worker.o \
 	src/writer.o
+
+# Linked next to each other: what decides about a call, what both do, and what
+# tracks one (core/hot.h).
+PATH_LIMIT = decision limit limit_bucket rule rule_match budget tenant account \
+	amount core/account core/bucket
+PATH_BOTH = shared context member
+PATH_TRACK = track queue core/ring event event_row metric llm_token partition \
+	secret core/secret core/secret_shape core/endpoint
+HOT = $(patsubst %,src/%.o,$(PATH_LIMIT) $(PATH_BOTH) $(PATH_TRACK))
+OBJS = $(HOT) $(filter-out $(HOT),$(CORE) $(LAYER))
 
 # The install script, in the order in which its parts depend on each other.
 SQL_PARTS = \
@@ -245,7 +254,7 @@ EXTRA_CLEAN = meter--$(EXTVERSION).sql
 # COPT=-Werror is what CI adds.
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
-	-Wno-missing-field-initializers -Wno-clobbered
+	-Wno-missing-field-initializers -Wno-clobbered -fno-plt
 SHLIB_LINK = -Wl,--version-script=$(srcdir)/src/exports.map -lm
 # The version is typed in meter.control only.
 PG_CPPFLAGS += -DMETER_VERSION='"$(EXTVERSION)"'

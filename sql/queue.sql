@@ -464,6 +464,36 @@ ROLLBACK;
 SELECT * FROM meter_flush();
 SELECT request_id FROM meter.event ORDER BY seq DESC LIMIT 1;
 
+-- rows have what was tracked, whatever of it is there and however long it is
+SET meter.normalize_endpoints = off;
+CREATE FUNCTION pg_temp.some(i integer, salt integer, longest integer) RETURNS text
+RETURN CASE WHEN abs(hashint4extended(i, salt) % 3) > 0
+	THEN repeat('p', (1 + abs(hashint4extended(i, salt + 1) % longest))::integer) END;
+CREATE TEMPORARY TABLE sent AS
+SELECT (i || coalesce(pg_temp.some(i, 10, 120), '')) COLLATE "C" AS tenant,
+	coalesce(pg_temp.some(i, 20, 60), 'm') AS metric,
+	coalesce((length(pg_temp.some(i, 30, 60)) ^ 9)::numeric, 1) AS quantity,
+	pg_temp.some(i, 40, 64) AS service, '/' || pg_temp.some(i, 50, 500) AS endpoint,
+	pg_temp.some(i, 60, 16) AS method, 100 + length(pg_temp.some(i, 70, 499)) AS status,
+	length(pg_temp.some(i, 80, 1000))::double precision / 7 AS latency_ms,
+	pg_temp.some(i, 90, 128) AS user_id, length(pg_temp.some(i, 100, 1000))::numeric / 7::numeric ^ 9 AS cost,
+	jsonb_build_object('k', pg_temp.some(i, 110, 5000)) AS metadata,
+	i || pg_temp.some(i, 120, 250) AS idempotency_key, pg_temp.some(i, 130, 128) AS request_id,
+	pg_temp.some(i, 140, 1024) AS error_message,
+	timestamptz '2026-03-04 05:06:07Z' + i * interval '1 second' AS at
+FROM generate_series(1, 2000) AS i;
+SET meter.max_metrics = 100;
+SELECT count(meter_track(tenant, metric, quantity, service, endpoint, method, status, latency_ms,
+	user_id, cost, metadata, idempotency_key, request_id, error_message, at)) FROM sent;
+SELECT * FROM meter_flush();
+SELECT count(*), count(*) FILTER (WHERE e::text = s::text) AS same,
+	count(*) FILTER (WHERE pg_column_size(e.error_message) > 126) > 0 AS long, count(e.service) < 2000 AS nulls
+FROM (SELECT tenant, metric, quantity, service, endpoint, method, status, latency_ms, user_id, cost, metadata,
+		idempotency_key, request_id, error_message, at FROM meter.event) AS e
+JOIN sent AS s USING (tenant, at);
+RESET meter.max_metrics;
+RESET meter.normalize_endpoints;
+
 -- an event is flushed with the extension in which it was tracked, or not at all
 SELECT meter_track('acme', request_id => 'of the dropped one');
 SET client_min_messages = warning;

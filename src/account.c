@@ -21,6 +21,7 @@
 #include "account.h"
 #include "account_file.h"
 #include "account_memory.h"
+#include "core/hot.h"
 #include "setting.h"
 
 #define TRANCHE "meter_account"
@@ -140,7 +141,7 @@ account_init(void)
 
 /* --- what all need ------------------------------------------------------ */
 
-int64
+HOT_PATH int64
 account_clock(void)
 {
 	struct timespec now;
@@ -149,7 +150,7 @@ account_clock(void)
 	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-uint32
+HOT_PATH uint32
 account_hash(const char *name, size_t length)
 {
 	return (uint32) hash_bytes_extended((const unsigned char *) name,
@@ -167,26 +168,26 @@ account_new_stamp(void)
 	return stamp;
 }
 
-void
+HOT_PATH void
 account_lock(uint32 hash, LWLockMode mode)
 {
 	LWLockAcquire(&locks[ACCOUNT_PARTITION(hash)].lock, mode);
 }
 
-void
+HOT_PATH void
 account_unlock(uint32 hash)
 {
 	LWLockRelease(&locks[ACCOUNT_PARTITION(hash)].lock);
 }
 
-bool
+HOT_PATH bool
 account_lock_also(uint32 held, uint32 hash)
 {
 	return ACCOUNT_PARTITION(hash) == ACCOUNT_PARTITION(held) ||
 		LWLockConditionalAcquire(&locks[ACCOUNT_PARTITION(hash)].lock, LW_EXCLUSIVE);
 }
 
-void
+HOT_PATH void
 account_lock_both(uint32 hash, uint32 other)
 {
 	uint32		first = Min(ACCOUNT_PARTITION(hash), ACCOUNT_PARTITION(other));
@@ -197,7 +198,7 @@ account_lock_both(uint32 hash, uint32 other)
 		account_lock(second, LW_EXCLUSIVE);
 }
 
-void
+HOT_PATH void
 account_unlock_both(uint32 hash, uint32 other)
 {
 	account_unlock(hash);

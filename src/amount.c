@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 
 #include "amount.h"
+#include "core/hot.h"
 
 #define DECIMALS 9				/* of BUCKET_UNIT */
 
@@ -54,7 +55,7 @@ convert(Numeric value, BucketAmount *amount)
 	return *amount > BUCKET_MAX_AMOUNT ? AMOUNT_TOO_LARGE : AMOUNT_OK;
 }
 
-AmountProblem
+HOT_PATH AmountProblem
 amount_from_numeric(Numeric value, BucketAmount *amount)
 {
 	/* most calls cost the same as the one before */
@@ -79,7 +80,7 @@ amount_from_numeric(Numeric value, BucketAmount *amount)
 	return problem;
 }
 
-Numeric
+HOT_PATH Numeric
 amount_to_numeric(BucketAmount amount)
 {
 	int64		whole = (int64) (amount / BUCKET_UNIT);

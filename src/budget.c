@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "budget.h"
+#include "core/hot.h"
 #include "owner.h"
 #include "rollup.h"
 
@@ -262,7 +263,7 @@ block_name(HeapTuple row, int column, int *length)
 	return name;
 }
 
-static void
+COLD_PATH static void
 read_blocks(void)
 {
 	static SPIPlanPtr plan = NULL;
@@ -322,7 +323,7 @@ is_of_service(const BudgetBlock *block, const char *resource, int length)
 		 (length == block->service_length || resource[block->service_length] == '/'));
 }
 
-TimestampTz
+HOT_PATH TimestampTz
 budget_blocked_until(const text *tenant, const text *resource)
 {
 	const char *name = VARDATA_ANY(tenant);

@@ -30,6 +30,7 @@
 
 #include "compat.h"
 #include "context.h"
+#include "core/hot.h"
 #include "member.h"
 #include "owner.h"
 #include "setting.h"
@@ -188,7 +189,7 @@ context_tenant(void)
 	return member_tenant();
 }
 
-bool
+HOT_PATH bool
 context_allows(const text *tenant)
 {
 	const char *own = context_tenant();
@@ -238,7 +239,7 @@ context_refuse(const text *tenant, const char *function, EventError *error)
 						NULL);
 }
 
-void
+HOT_PATH void
 context_check(const text *tenant, Oid function)
 {
 	EventError	error;

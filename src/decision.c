@@ -13,6 +13,7 @@
 
 #include "amount.h"
 #include "context.h"
+#include "core/hot.h"
 #include "event.h"
 #include "limit.h"
 #include "refuse.h"
@@ -43,7 +44,7 @@ enum
 
 /* --- arguments ---------------------------------------------------------- */
 
-static text *
+HOT_PATH static text *
 name_arg(FunctionCallInfo fcinfo, int n, const char *what, int longest)
 {
 	text	   *name;
@@ -102,7 +103,7 @@ cost_arg(FunctionCallInfo fcinfo, int n, BucketAmount *cost)
 /*
  * The arguments that all of them have: tenant, resource, cost, user_id.
  */
-static void
+HOT_PATH static void
 call_from_args(LimitCall *call, FunctionCallInfo fcinfo)
 {
 	call->tenant = name_arg(fcinfo, 0, "tenant", EVENT_MAX_TENANT);
@@ -114,7 +115,7 @@ call_from_args(LimitCall *call, FunctionCallInfo fcinfo)
 	call->action = call->cost == 0 ? LIMIT_LOOK : LIMIT_TAKE;
 }
 
-static void
+HOT_PATH static void
 decide(FunctionCallInfo fcinfo, LimitCall *call, LimitResult *result)
 {
 	call_from_args(call, fcinfo);
@@ -186,7 +187,7 @@ is_tighter(const LimitHit *a, const LimitHit *b)
 /*
  * The rule of a kind that is closest to its end, or NULL.
  */
-static const LimitHit *
+HOT_PATH static const LimitHit *
 tightest(const LimitResult *result, bool window)
 {
 	const LimitHit *found = NULL;
@@ -234,7 +235,7 @@ set(Datum *values, bool *nulls, int attribute, Datum value)
 	nulls[attribute] = false;
 }
 
-static Datum
+HOT_PATH static Datum
 form_decision(FunctionCallInfo fcinfo, const LimitResult *result)
 {
 	const LimitHit *rate = tightest(result, false);
@@ -299,7 +300,7 @@ form_decision(FunctionCallInfo fcinfo, const LimitResult *result)
 
 PG_FUNCTION_INFO_V1(meter_check);
 
-Datum
+HOT_PATH Datum
 meter_check(PG_FUNCTION_ARGS)
 {
 	LimitCall	call;
@@ -311,7 +312,7 @@ meter_check(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(meter_allow);
 
-Datum
+HOT_PATH Datum
 meter_allow(PG_FUNCTION_ARGS)
 {
 	LimitCall	call;
@@ -324,7 +325,7 @@ meter_allow(PG_FUNCTION_ARGS)
 /*
  * What is to be read by the one who called, so without names of others.
  */
-static void
+COLD_PATH static void
 throw(const LimitCall *call, const LimitResult *result)
 {
 	const LimitHit *rate = tightest(result, false);
@@ -353,7 +354,7 @@ throw(const LimitCall *call, const LimitResult *result)
 
 PG_FUNCTION_INFO_V1(meter_require);
 
-Datum
+HOT_PATH Datum
 meter_require(PG_FUNCTION_ARGS)
 {
 	LimitCall	call;

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "core/endpoint.h"
+#include "core/hot.h"
 #include "event.h"
 #include "ignore.h"
 #include "metric.h"
@@ -65,7 +66,7 @@ event_reason(const EventError *error)
  * Is the field a usable name: not blank, not too long, without control
  * characters (which would forge lines in logs and reports)?
  */
-static bool
+HOT_PATH static bool
 check_name(const text *value, const char *field, int max_length,
 		   EventError *error)
 {
@@ -99,7 +100,7 @@ check_name(const text *value, const char *field, int max_length,
 /*
  * An optional name; an empty one counts as absent, as clients often send "".
  */
-static bool
+HOT_PATH static bool
 check_optional_name(text **value, const char *field, int max_length,
 					EventError *error)
 {
@@ -141,7 +142,7 @@ number_less(Numeric a, Numeric b)
 /*
  * A negative one is refused, if at all, as that of a metric.
  */
-static bool
+HOT_PATH static bool
 check_number(Numeric value, const char *field, bool allow_negative,
 			 const char *metric, EventError *error)
 {
@@ -184,7 +185,7 @@ check_number(Numeric value, const char *field, bool allow_negative,
 /*
  * Cut a text at a character boundary.
  */
-static text *
+HOT_PATH static text *
 clip_text(text *value, int max_length)
 {
 	const char *s = VARDATA_ANY(value);
@@ -200,7 +201,7 @@ clip_text(text *value, int max_length)
  * Where nothing of the caller's transaction may matter, registering is left
  * to the flush, which asks again; then event->new_metric is set.
  */
-bool
+HOT_PATH bool
 event_check_metric(Event *event, bool register_metric, EventError *error)
 {
 	char	   *name;
@@ -245,7 +246,7 @@ event_check_metric(Event *event, bool register_metric, EventError *error)
 						name, error);
 }
 
-static bool
+HOT_PATH static bool
 check_time(const Event *event, TimestampTz now, EventError *error)
 {
 	if (!event->has_at)
@@ -273,7 +274,7 @@ check_time(const Event *event, TimestampTz now, EventError *error)
  * of events that were checked at the call, since the partition they belong to
  * may have been dropped meanwhile, and usage of its day cannot be recomputed.
  */
-bool
+HOT_PATH bool
 event_check_age(const Event *event, TimestampTz now, EventError *error)
 {
 	if (setting_retention > 0 &&
@@ -299,7 +300,7 @@ check_metadata_size(const Jsonb *metadata, EventError *error)
 						NULL);
 }
 
-static bool
+HOT_PATH static bool
 check_metadata(Event *event, EventError *error)
 {
 	if (event->metadata == NULL)
@@ -316,7 +317,7 @@ check_metadata(Event *event, EventError *error)
 	return check_metadata_size(event->metadata, error);
 }
 
-static void
+HOT_PATH static void
 store_endpoint(Event *event)
 {
 	char		out[ENDPOINT_MAX_LENGTH];
@@ -347,7 +348,7 @@ store_endpoint(Event *event)
  * registered, if at all, only after all else is found right, and not for an
  * endpoint that is not tracked: then event->ignored is set.
  */
-bool
+HOT_PATH bool
 event_check(Event *event, TimestampTz now, bool register_metric,
 			EventError *error)
 {

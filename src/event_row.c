@@ -9,7 +9,16 @@
 
 #include "utils/builtins.h"
 
+#include "core/hot.h"
 #include "event_row.h"
+
+/* The length of a column in rows; -1: it varies. */
+static inline int
+length_of(int column)
+{
+	return column < EVENT_STATUS ? sizeof(int64) :
+		column == EVENT_STATUS ? sizeof(int32) : -1;
+}
 
 /*
  * Is it the row type that this library was made for?
@@ -17,7 +26,11 @@
 void
 event_row_check(TupleDesc desc)
 {
-	if (desc->natts != EVENT_COLUMNS)
+	bool		expected = desc->natts == EVENT_COLUMNS;
+
+	for (int i = 0; i < desc->natts && expected; i++)
+		expected = TupleDescAttr(desc, i)->attlen == length_of(i);
+	if (!expected)
 		elog(ERROR, "meter.event does not have the expected columns");
 }
 
@@ -31,7 +44,7 @@ put(Datum *values, bool *isnull, int column, void *pointer)
 /*
  * The columns of variable length, of a row of meter.event or meter.inbox.
  */
-void
+HOT_PATH void
 event_row_fill_varlena(Datum *values, bool *isnull, const Event *event)
 {
 	put(values, isnull, EVENT_TENANT, event->tenant);
@@ -51,7 +64,7 @@ event_row_fill_varlena(Datum *values, bool *isnull, const Event *event)
 /*
  * The columns of an event at a position of the log.
  */
-void
+HOT_PATH void
 event_row_fill(Datum *values, bool *isnull, const Event *event, int64 seq)
 {
 	memset(isnull, false, EVENT_COLUMNS);
@@ -67,6 +80,100 @@ event_row_fill(Datum *values, bool *isnull, const Event *event, int64 seq)
 	values[EVENT_STATUS] = Int32GetDatum(event->status);
 	isnull[EVENT_STATUS] = !event->has_status;
 	event_row_fill_varlena(values, isnull, event);
+}
+
+/*
+ * A size that no row of these columns exceeds.
+ */
+static Size
+most_of(const Datum *values, const bool *isnull)
+{
+	Size		size = EVENT_ROW_HEADER + EVENT_TENANT * sizeof(int64);
+
+	for (int i = EVENT_TENANT; i < EVENT_COLUMNS; i++)
+		if (!isnull[i])
+			size += VARSIZE_ANY(DatumGetPointer(values[i])) + ALIGNOF_INT - 1;
+	return size;
+}
+
+/*
+ * Put a text, numeric or jsonb behind what a row has so far.
+ */
+static inline char *
+put_varlena(char *p, const struct varlena *value)
+{
+	Size		size;
+
+	Assert(!VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value));
+	if (VARATT_CAN_MAKE_SHORT(value))
+	{
+		size = VARATT_CONVERTED_SHORT_SIZE(value);
+		SET_VARSIZE_SHORT(p, size);
+		memcpy(p + 1, VARDATA(value), size - 1);
+		return p + size;
+	}
+	if (!VARATT_IS_SHORT(value))
+		while (p != (char *) INTALIGN(p))
+			*p++ = 0;
+	size = VARSIZE_ANY(value);
+	memcpy(p, value, size);
+	return p + size;
+}
+
+/*
+ * The row of an event that is not toasted, as a composite datum, in the buffer
+ * or, if it is too large for that, in new memory.  It is what heap_form_tuple()
+ * would make of event_row_fill()'s columns, but always with room for nulls.  By
+ * hand, as a loop over a descriptor's columns is most of what a call costs.
+ */
+HOT_PATH HeapTupleHeader
+event_row_form(void *buffer, Size buffer_size, Oid type, const Event *event,
+			   int64 seq)
+{
+	Datum		values[EVENT_COLUMNS];
+	bool		isnull[EVENT_COLUMNS];
+	HeapTupleHeader row = buffer;
+	uint32		there = 0;		/* a bit for each column that is not null */
+	Size		most;
+	char	   *p;
+
+	event_row_fill(values, isnull, event, seq);
+	most = most_of(values, isnull);
+	if (most > buffer_size)
+		row = palloc(most);
+
+	/* whoever reads a row takes the bytes between its columns for zero */
+	memset(row, 0, EVENT_ROW_HEADER);
+	p = (char *) row + EVENT_ROW_HEADER;
+	for (int i = 0; i < EVENT_COLUMNS; i++)
+	{
+		if (isnull[i])
+			continue;
+		there |= (uint32) 1 << i;
+		if (i < EVENT_STATUS)
+		{
+			*(int64 *) p = DatumGetInt64(values[i]);
+			p += sizeof(int64);
+		}
+		else if (i == EVENT_STATUS)
+		{
+			*(int32 *) p = DatumGetInt32(values[i]);
+			p += sizeof(int32);
+		}
+		else
+			p = put_varlena(p, (struct varlena *) DatumGetPointer(values[i]));
+	}
+	for (int i = 0; i < BITMAPLEN(EVENT_COLUMNS); i++)
+		row->t_bits[i] = (uint8) (there >> 8 * i);
+	row->t_infomask = HEAP_HASVARWIDTH |
+		(there + 1 < (uint32) 1 << EVENT_COLUMNS ? HEAP_HASNULL : 0);
+	HeapTupleHeaderSetDatumLength(row, p - (char *) row);
+	HeapTupleHeaderSetTypeId(row, type);
+	HeapTupleHeaderSetTypMod(row, -1);
+	ItemPointerSetInvalid(&row->t_ctid);
+	HeapTupleHeaderSetNatts(row, EVENT_COLUMNS);
+	row->t_hoff = EVENT_ROW_HEADER;
+	return row;
 }
 
 static inline text *

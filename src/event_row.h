@@ -38,11 +38,16 @@ enum
 	EVENT_COLUMNS
 };
 
+/* Of a row with nulls, or with room for them, as event_row_form() makes it. */
+#define EVENT_ROW_HEADER MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(EVENT_COLUMNS))
+
 extern void event_row_check(TupleDesc desc);
 extern void event_row_fill(Datum *values, bool *isnull, const Event *event,
 						   int64 seq);
 extern void event_row_fill_varlena(Datum *values, bool *isnull,
 								   const Event *event);
+extern HeapTupleHeader event_row_form(void *buffer, Size buffer_size, Oid type,
+									  const Event *event, int64 seq);
 extern void event_row_read(HeapTupleHeader row, TupleDesc desc, Event *event);
 extern void event_row_read_varlena(const Datum *values, const bool *isnull,
 								   Event *event);

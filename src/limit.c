@@ -20,6 +20,7 @@
 
 #include "account.h"
 #include "budget.h"
+#include "core/hot.h"
 #include "limit.h"
 #include "limit_bucket.h"
 #include "quota.h"
@@ -78,6 +79,7 @@ typedef struct Decision
 	TenantFacts facts;
 	bool		has_facts;
 	int			reads;			/* of the facts */
+	int			evictions;		/* to make room */
 	bool		no_room;		/* do without the buckets that are not there */
 	const RuleSet *own;			/* rules of a tenant that cannot be remembered */
 	RuleMatch  *own_match;
@@ -90,7 +92,7 @@ find_database(void)
 {
 	SharedDatabase *database = shared_database(true);
 
-	if (database == NULL)
+	if (unlikely(database == NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("too many databases use meter"),
@@ -129,7 +131,7 @@ look_at_all(BucketUse *uses, int n)
  * A refused call counts for the rules that have refused it, one that was let
  * through for all, and for shadows as they would have had it.
  */
-static void
+HOT_PATH static void
 count(AccountBucket **buckets, const BucketUse *uses, int n, bool allowed)
 {
 	for (int i = 0; i < n; i++)
@@ -141,7 +143,7 @@ count(AccountBucket **buckets, const BucketUse *uses, int n, bool allowed)
 	}
 }
 
-static void
+HOT_PATH static void
 act(const LimitCall *call, AccountBucket **buckets, BucketUse *uses, int n,
 	LimitResult *result)
 {
@@ -182,7 +184,7 @@ act(const LimitCall *call, AccountBucket **buckets, BucketUse *uses, int n,
  * Only tried, as the tenant's lock is held: if somebody has it, both are taken
  * at the next try.
  */
-static bool
+HOT_PATH static bool
 lock_user(Decision *decision)
 {
 	text	   *user = decision->call->user;
@@ -202,7 +204,7 @@ lock_user(Decision *decision)
  * The account of the call's user; NULL if there is none, and no room for one or
  * it is not to be made.
  */
-static Account *
+HOT_PATH static Account *
 user_account(Decision *decision, Account *tenant, bool make)
 {
 	text	   *user = decision->call->user;
@@ -220,7 +222,7 @@ user_account(Decision *decision, Account *tenant, bool make)
 /*
  * The rules, with the partition's lock: only those that are known already.
  */
-static Outcome
+HOT_PATH static Outcome
 find_rules(Decision *decision, const TenantFacts *facts,
 		   const RuleMatch **match)
 {
@@ -249,7 +251,7 @@ find_rules(Decision *decision, const TenantFacts *facts,
  * Has what was used of a window before its bucket was made been added?  If not
  * and it was found out, add it.
  */
-static bool
+HOT_PATH static bool
 is_seeded(Decision *decision, AccountBucket *bucket, const Rule *rule)
 {
 	QuotaSeed  *seed = &decision->seed;
@@ -274,7 +276,7 @@ is_seeded(Decision *decision, AccountBucket *bucket, const Rule *rule)
  * another plan only once they are full: who changes to and fro between plans
  * finds what he has taken.
  */
-static void
+COLD_PATH static void
 drop_buckets(const RuleSet *set, Account *account, int64 clock)
 {
 	uint32		now = (uint32) (clock / USECS_PER_SEC);
@@ -286,7 +288,7 @@ drop_buckets(const RuleSet *set, Account *account, int64 clock)
 			bucket->rule = 0;
 }
 
-static Outcome
+HOT_PATH static Outcome
 decide_locked(Decision *decision, LimitResult *result)
 {
 	const LimitCall *call = decision->call;
@@ -393,7 +395,7 @@ decide_locked(Decision *decision, LimitResult *result)
  * There is no room to count a call by all its rules, and nothing that could go
  * for it.
  */
-static void
+COLD_PATH static void
 report_full(bool allowed)
 {
 	pg_atomic_fetch_add_u64(allowed ? &account_shared->unmetered :
@@ -423,7 +425,7 @@ refuse_by_budget(const LimitCall *call, LimitResult *result)
 	return true;
 }
 
-static void
+COLD_PATH static void
 decide_full(LimitResult *result)
 {
 	result->n = 0;
@@ -432,7 +434,7 @@ decide_full(LimitResult *result)
 	result->allowed = setting_on_full == ON_FULL_ALLOW;
 }
 
-static void
+COLD_PATH static void
 read_own_rules(Decision *decision)
 {
 	TenantFacts *facts = &decision->facts;
@@ -450,9 +452,51 @@ read_own_rules(Decision *decision)
 }
 
 /*
+ * Find out what a try has lacked.  False if it is room, and there will be none.
+ */
+COLD_PATH static bool
+find_out(Decision *decision, Outcome outcome)
+{
+	const LimitCall *call = decision->call;
+
+	CHECK_FOR_INTERRUPTS();
+	switch (outcome)
+	{
+		case DECIDED:
+			break;
+		case NEEDS_FACTS:
+			tenant_read(decision->database, call->tenant, &decision->facts);
+			decision->has_facts = true;
+			decision->reads++;
+			decision->own_match = NULL;
+			break;
+		case NEEDS_RULES:
+			read_own_rules(decision);
+			break;
+		case NEEDS_MATCH:
+			rule_remember_match(decision->set, decision->resource,
+								decision->resource_length);
+			break;
+		case NEEDS_SEED:
+			quota_read(&decision->seed, call->tenant, call->user);
+			break;
+		case NEEDS_USER:
+			decision->lock_user = true;
+			break;
+		case NEEDS_ROOM:
+			if (decision->no_room)
+				return false;
+			if (decision->evictions++ == MAX_EVICTIONS || !account_evict())
+				decision->no_room = true;
+			break;
+	}
+	return true;
+}
+
+/*
  * Try once, with the locks that it takes.
  */
-static Outcome
+HOT_PATH static Outcome
 decide(Decision *decision, LimitResult *result)
 {
 	Outcome		outcome;
@@ -475,7 +519,7 @@ decide(Decision *decision, LimitResult *result)
 /*
  * Why a call was refused, by the rule that refuses it for longest.
  */
-static LimitReason
+COLD_PATH static LimitReason
 reason_of(const LimitResult *result)
 {
 	LimitReason reason = LIMIT_OK;
@@ -496,7 +540,7 @@ reason_of(const LimitResult *result)
 	return reason;
 }
 
-void
+HOT_PATH void
 limit_begin(LimitCall *call)
 {
 	if (account_table == NULL)
@@ -509,12 +553,11 @@ limit_begin(LimitCall *call)
 	account_prefetch_list(account_table, call->hash);
 }
 
-void
+HOT_PATH void
 limit_run(const LimitCall *call, LimitResult *result)
 {
 	Decision	decision;
 	Outcome		outcome;
-	int			evictions = 0;
 	int			rounds = 0;
 
 	decision.call = call;
@@ -529,6 +572,7 @@ limit_run(const LimitCall *call, LimitResult *result)
 	decision.has_user_hash = decision.lock_user = false;
 	decision.has_facts = false;
 	decision.reads = 0;
+	decision.evictions = 0;
 	decision.no_room = false;
 	decision.own = NULL;
 	decision.own_match = NULL;
@@ -543,33 +587,13 @@ limit_run(const LimitCall *call, LimitResult *result)
 		if (rounds == 1 && call->action != LIMIT_GIVE && refuse_by_budget(call, result))
 			return;
 		outcome = decide(&decision, result);
-		if (outcome == DECIDED)
+		if (likely(outcome == DECIDED))
 			break;
-
-		CHECK_FOR_INTERRUPTS();
-		if (outcome == NEEDS_FACTS)
-		{
-			tenant_read(decision.database, call->tenant, &decision.facts);
-			decision.has_facts = true;
-			decision.reads++;
-			decision.own_match = NULL;
-		}
-		else if (outcome == NEEDS_RULES)
-			read_own_rules(&decision);
-		else if (outcome == NEEDS_MATCH)
-			rule_remember_match(decision.set, decision.resource,
-								decision.resource_length);
-		else if (outcome == NEEDS_SEED)
-			quota_read(&decision.seed, call->tenant, call->user);
-		else if (outcome == NEEDS_USER)
-			decision.lock_user = true;
-		else if (decision.no_room)
+		if (!find_out(&decision, outcome))
 		{
 			decide_full(result);
 			break;
 		}
-		else if (evictions++ == MAX_EVICTIONS || !account_evict())
-			decision.no_room = true;
 	}
 	if (decision.seed.locked)
 		quota_unlock(&decision.seed);

@@ -8,6 +8,7 @@
 
 #include "utils/timestamp.h"
 
+#include "core/hot.h"
 #include "limit_bucket.h"
 
 static int64
@@ -70,7 +71,7 @@ convert_bucket(AccountBucket *bucket, const Rule *rule, int64 clock,
  * From when on the bucket is as good as none, rounded up to seconds.  Of an
  * unlimited one it does not matter what it has.
  */
-uint32
+HOT_PATH uint32
 limit_full_at(const AccountBucket *bucket, const Rule *rule, int64 clock,
 			  TimestampTz now)
 {
@@ -108,7 +109,7 @@ latest_end(const Rule *rule, int64 window_end)
 /*
  * The bucket of a rule, up to date; NULL if there is no room for one.
  */
-AccountBucket *
+HOT_PATH AccountBucket *
 limit_bucket(Account *account, const Rule *rule, int64 clock,
 			 TimestampTz now, const TenantFacts *facts)
 {

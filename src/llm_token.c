@@ -18,12 +18,13 @@
 #include "utils/tuplestore.h"
 
 #include "compat.h"
+#include "core/hot.h"
 #include "llm_token.h"
 
 /*
  * Is the event a call?  Its amendment is none: the tokens are there already.
  */
-bool
+HOT_PATH bool
 llm_is_call(const Event *event)
 {
 	return event->corrects == 0 && event->metric != NULL &&

@@ -27,6 +27,7 @@
 #include "utils/syscache.h"
 
 #include "context.h"
+#include "core/hot.h"
 #include "member.h"
 #include "owner.h"
 
@@ -140,17 +141,11 @@ is_known(void)
 	return GetOuterUserId() == known_user && GetSessionUserId() == known_session;
 }
 
-/*
- * Have known_bound and known_tenant be those of the outer user.  False if it
- * cannot be looked at now.
- */
-static bool
-know_user(void)
+COLD_PATH static bool
+learn_user(void)
 {
 	Oid			schema;
 
-	if (is_known())
-		return true;
 	if (reading || !IsTransactionState())
 		return false;
 	schema = get_namespace_oid("meter", true);
@@ -171,6 +166,16 @@ know_user(void)
 	PG_END_TRY();
 	reading = false;
 	return true;
+}
+
+/*
+ * Have known_bound and known_tenant be those of the outer user.  False if it
+ * cannot be looked at now.
+ */
+static inline bool
+know_user(void)
+{
+	return likely(is_known()) || learn_user();
 }
 
 /*
@@ -197,19 +202,13 @@ read_is_own(const text *tenant)
 	return own;
 }
 
-/*
- * May the user work for the tenant?  One who belongs to no tenant's role may
- * for any.
- */
-bool
-member_may_work_for(const text *tenant)
+COLD_PATH static bool
+is_own(const text *tenant)
 {
 	AskedTenant *entry;
 	char	   *name;
 	bool		own;
 
-	if (!know_user() || !known_bound)
-		return true;
 	name = text_to_cstring(tenant);
 	if (strlen(name) > EVENT_MAX_TENANT)
 		return false;
@@ -249,17 +248,25 @@ member_may_work_for(const text *tenant)
 	return own;
 }
 
+/*
+ * May the user work for the tenant?  One who belongs to no tenant's role may
+ * for any.
+ */
+HOT_PATH bool
+member_may_work_for(const text *tenant)
+{
+	return !know_user() || likely(!known_bound) || is_own(tenant);
+}
+
 bool
 member_busy(void)
 {
 	return reading;
 }
 
-const char *
+HOT_PATH const char *
 member_tenant(void)
 {
-	if (likely(is_known()))
-		return known_tenant;
 	return know_user() ? known_tenant : NULL;
 }
 

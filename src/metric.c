@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "core/hot.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -27,6 +28,7 @@
 #include "setting.h"
 
 static HTAB *metric_cache = NULL;
+static const Metric *metric_last = NULL;	/* of the cache: found last */
 static MemoryContext metric_context = NULL;
 static Oid	metric_relid = InvalidOid;
 
@@ -45,6 +47,7 @@ metric_forget(Oid relid)
 	metric_generation++;
 	metric_full = false;
 	metric_cache = NULL;
+	metric_last = NULL;
 	metric_relid = InvalidOid;
 	if (metric_context != NULL)
 		MemoryContextReset(metric_context);
@@ -100,12 +103,8 @@ metric_from_row(Metric *metric, HeapTuple row, TupleDesc desc,
 													TextDatumGetCString(values[i]));
 }
 
-/*
- * The metric of this name (at most METRIC_MAX_LENGTH bytes), or NULL when it
- * is not registered.  Valid until the next catalog access.
- */
-const Metric *
-metric_lookup(const char *name)
+COLD_PATH static const Metric *
+read_metric(const char *name)
 {
 	static SPIPlanPtr plan = NULL;
 	static Metric uncached;
@@ -115,15 +114,6 @@ metric_lookup(const char *name)
 	Datum		args[1];
 	Metric	   *metric;
 	uint64		generation;
-
-	/* so that a change counts from the next call on; costs next to nothing */
-	AcceptInvalidationMessages();
-	if (metric_cache != NULL)
-	{
-		metric = hash_search(metric_cache, name, HASH_FIND, NULL);
-		if (metric != NULL)
-			return metric;
-	}
 
 	owner_begin(&scope);
 	owner_plan(&plan,
@@ -172,6 +162,30 @@ metric_lookup(const char *name)
 	}
 	owner_end(&scope);
 	return metric;
+}
+
+/*
+ * The metric of this name (at most METRIC_MAX_LENGTH bytes), or NULL when it
+ * is not registered.  Valid until the next catalog access.
+ */
+HOT_PATH const Metric *
+metric_lookup(const char *name)
+{
+	const Metric *metric;
+
+	/* so that a change counts from the next call on; costs next to nothing */
+	AcceptInvalidationMessages();
+
+	/* most calls are of the metric of the one before */
+	if (metric_last != NULL && strcmp(metric_last->name, name) == 0)
+		return metric_last;
+	if (metric_cache != NULL)
+	{
+		metric = hash_search(metric_cache, name, HASH_FIND, NULL);
+		if (metric != NULL)
+			return metric_last = metric;
+	}
+	return read_metric(name);
 }
 
 /*

@@ -34,15 +34,13 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "core/hot.h"
 #include "event_row.h"
 #include "llm_token.h"
 #include "owner.h"
 #include "queue.h"
 #include "setting.h"
 #include "shared.h"
-
-/* Of a row of meter.event, which always has nulls or room for them. */
-#define ROW_HEADER MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(EVENT_COLUMNS))
 
 /* This process's view of its database's ring. */
 static Ring ring;
@@ -61,14 +59,12 @@ row_forget(Oid relid)
 		row_relation = InvalidOid;
 }
 
-static void
-row_lookup(void)
+COLD_PATH static void
+read_row_type(void)
 {
 	Relation	event;
 	MemoryContext old;
 
-	if (OidIsValid(row_relation))
-		return;
 	event = table_open(owner_relation("event"), AccessShareLock);
 	event_row_check(RelationGetDescr(event));
 	if (row_desc != NULL)
@@ -80,6 +76,13 @@ row_lookup(void)
 	row_type = event->rd_rel->reltype;
 	row_relation = RelationGetRelid(event);
 	table_close(event, AccessShareLock);
+}
+
+static inline void
+row_lookup(void)
+{
+	if (unlikely(!OidIsValid(row_relation)))
+		read_row_type();
 }
 
 TupleDesc
@@ -135,13 +138,8 @@ database_with_queue(void)
 	return database;
 }
 
-/*
- * Open the ring, or attach to it if somebody else has since the server's
- * start.  Without create a file that is not there is not made.  False if it
- * is not or cannot be opened; the latter is reported with elevel.
- */
-static bool
-queue_open(SharedDatabase *database, bool create, int elevel)
+COLD_PATH static bool
+open_ring(SharedDatabase *database, bool create, int elevel)
 {
 	RingReport *report;
 	char	   *path;
@@ -149,8 +147,6 @@ queue_open(SharedDatabase *database, bool create, int elevel)
 	bool		first;
 	bool		done;
 
-	if (ring.header != NULL)
-		return true;
 	path = queue_path(MyDatabaseId);
 	if (!create && !file_exists(path))
 		return false;
@@ -197,6 +193,17 @@ queue_open(SharedDatabase *database, bool create, int elevel)
 	return true;
 }
 
+/*
+ * Open the ring, or attach to it if somebody else has since the server's
+ * start.  Without create a file that is not there is not made.  False if it
+ * is not or cannot be opened; the latter is reported with elevel.
+ */
+static inline bool
+queue_open(SharedDatabase *database, bool create, int elevel)
+{
+	return likely(ring.header != NULL) || open_ring(database, create, elevel);
+}
+
 /* --- writing ------------------------------------------------------------ */
 
 /* A row on its way into the ring. */
@@ -211,7 +218,7 @@ typedef struct QueuedRow
  * Form the row, in memory that stays for the next one unless it is large:
  * what is done here, others need not wait for.
  */
-static void
+HOT_PATH static void
 form_row(QueuedRow *row, const Event *event)
 {
 	static union
@@ -220,39 +227,20 @@ form_row(QueuedRow *row, const Event *event)
 		char		data[4096];
 		int64		force_align;
 	}			buffer;
-	Datum		values[EVENT_COLUMNS];
-	bool		isnull[EVENT_COLUMNS];
-	Size		data_size;
-	HeapTupleHeader header = &buffer.header;
 
-	event_row_fill(values, isnull, event,
-				   (event->new_metric ? QUEUE_NEW_METRIC : 0) |
-				   (event->violation ? QUEUE_VIOLATION : 0) |
-				   (llm_is_call(event) ? QUEUE_CALL : 0));
-	data_size = heap_compute_data_size(row_desc, values, isnull);
-	row->size = ROW_HEADER + data_size;
-	if (row->size > sizeof(buffer))
-		header = palloc(row->size);
-
-	/* whoever reads a row takes the bytes between its columns for zero */
-	memset(header, 0, row->size);
-	HeapTupleHeaderSetDatumLength(header, row->size);
-	HeapTupleHeaderSetTypeId(header, row_type);
-	HeapTupleHeaderSetTypMod(header, -1);
-	ItemPointerSetInvalid(&header->t_ctid);
-	HeapTupleHeaderSetNatts(header, EVENT_COLUMNS);
-	header->t_hoff = ROW_HEADER;
-	heap_fill_tuple(row_desc, values, isnull, (char *) header + ROW_HEADER,
-					data_size, &header->t_infomask, header->t_bits);
-	row->header = header;
-	row->crc = ring_crc32c(0, header, row->size);
+	row->header = event_row_form(&buffer, sizeof(buffer), row_type, event,
+								 (event->new_metric ? QUEUE_NEW_METRIC : 0) |
+								 (event->violation ? QUEUE_VIOLATION : 0) |
+								 (llm_is_call(event) ? QUEUE_CALL : 0));
+	row->size = HeapTupleHeaderGetDatumLength(row->header);
+	row->crc = ring_crc32c(0, row->header, row->size);
 }
 
 /*
  * Put the row into the ring.  False if there is no room.  A writer who is
  * stopped while he has the lock stops all others, so this is kept short.
  */
-static bool
+HOT_PATH static bool
 put_row(SharedDatabase *database, const QueuedRow *row, bool *urgent)
 {
 	void	   *space;
@@ -287,7 +275,7 @@ queue_full_event(void)
 /*
  * Wait for room in the queue, for at most meter.queue_timeout.
  */
-static bool
+COLD_PATH static bool
 put_row_patiently(SharedDatabase *database, const QueuedRow *row, bool *urgent)
 {
 	TimestampTz deadline;
@@ -317,7 +305,7 @@ put_row_patiently(SharedDatabase *database, const QueuedRow *row, bool *urgent)
  * stays so for meter.queue_timeout.  Once this returns true the event will get into the
  * log, whatever becomes of the caller, his transaction or the server.
  */
-bool
+HOT_PATH bool
 queue_put(const Event *event, bool wait)
 {
 	SharedDatabase *database = shared_database(true);
@@ -385,7 +373,7 @@ queue_state(QueueState *state)
 	state->bytes = ring_used(&ring);
 	state->capacity = ring_capacity(&ring);
 	state->oldest = 0;
-	if (ring_peek(&ring, &payload, &length) && length >= ROW_HEADER)
+	if (ring_peek(&ring, &payload, &length) && length >= EVENT_ROW_HEADER)
 		state->oldest = event_row_received_at((HeapTupleHeader) payload);
 	LWLockRelease(database->lock);
 	return true;
@@ -517,7 +505,7 @@ queue_read(QueueReader *reader)
 
 					if (is_drained(reader, reader->position))
 						break;
-					if (length < ROW_HEADER ||
+					if (length < EVENT_ROW_HEADER ||
 						HeapTupleHeaderGetDatumLength(row) != length ||
 						HeapTupleHeaderGetTypeId(row) != reader->row_type)
 					{

@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "amount.h"
+#include "core/hot.h"
 #include "owner.h"
 #include "rule.h"
 #include "shared.h"
@@ -139,7 +140,7 @@ rule_assign_default_plan(const char *newval, void *extra)
 		rule_plan_hash(newval, strlen(newval));
 }
 
-uint32
+HOT_PATH uint32
 rule_default_plan(void)
 {
 	return default_plan_hash;
@@ -316,7 +317,7 @@ add_rule(RuleSet *set, HeapTuple row)
 	read_rule(&set->rules[set->n++], row);
 }
 
-static void
+COLD_PATH static void
 read_rules(void)
 {
 	static SPIPlanPtr plan = NULL;
@@ -366,7 +367,7 @@ read_rules(void)
 	owner_end(&scope);
 }
 
-bool
+HOT_PATH bool
 rule_refresh(void)
 {
 	/* so that a change counts from the next call on; costs next to nothing */
@@ -378,7 +379,7 @@ rule_refresh(void)
 	return true;
 }
 
-const RuleSet *
+HOT_PATH const RuleSet *
 rule_plan_set(uint32 plan)
 {
 	RuleSet    *set = plan != 0 ? find_set(plan) : NULL;

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "core/hot.h"
 #include "core/pattern.h"
 #include "rule.h"
 
@@ -46,7 +47,7 @@ is_any(const char *resource, int length)
 	return length == 1 && *resource == '*';
 }
 
-const RuleMatch *
+HOT_PATH const RuleMatch *
 rule_known_match(const RuleSet *set, const char *resource, int length)
 {
 	uint32		hash;

@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "compat.h"
+#include "core/hot.h"
 #include "core/secret.h"
 #include "secret.h"
 
@@ -30,7 +31,7 @@ mask(const char *s, int length, size_t *masked_length)
 	return masked;
 }
 
-text *
+HOT_PATH text *
 secret_mask_text(text *t)
 {
 	char	   *masked;

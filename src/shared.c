@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "core/hot.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -93,7 +94,7 @@ shared_startup(void)
 /*
  * Has the server preloaded the library?
  */
-bool
+HOT_PATH bool
 shared_available(void)
 {
 	return shared != NULL;
@@ -108,17 +109,11 @@ find(Oid oid)
 	return NULL;
 }
 
-/*
- * The entry of this backend's database; NULL if it has none, or if there is
- * no shared memory.  With create one is made, if there is a free one.
- */
-SharedDatabase *
-shared_database(bool create)
+COLD_PATH static SharedDatabase *
+enter(bool create)
 {
 	SharedDatabase *database;
 
-	if (my_database != NULL)
-		return my_database;
 	if (shared == NULL || !OidIsValid(MyDatabaseId))
 		return NULL;
 
@@ -146,6 +141,16 @@ shared_database(bool create)
 	LWLockRelease(shared->lock);
 	my_database = database;
 	return database;
+}
+
+/*
+ * The entry of this backend's database; NULL if it has none, or if there is
+ * no shared memory.  With create one is made, if there is a free one.
+ */
+HOT_PATH SharedDatabase *
+shared_database(bool create)
+{
+	return likely(my_database != NULL) ? my_database : enter(create);
 }
 
 /*
@@ -195,7 +200,7 @@ shared_wake_launcher(void)
 /*
  * Something waits to be flushed: see to it that there is a flusher.
  */
-void
+HOT_PATH void
 shared_want_flush(SharedDatabase *database)
 {
 	if (pg_atomic_read_u32(&database->flush_wanted) == 0 &&

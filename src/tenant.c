@@ -26,6 +26,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "core/hot.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -181,7 +182,7 @@ tenant_keep(SharedDatabase *database, Account *account, TenantFacts *facts)
  * transaction has changed them, a parallel query's worker does not know, but
  * whether it has changed anything.
  */
-bool
+HOT_PATH bool
 tenant_kept(SharedDatabase *database, const Account *account,
 			TenantFacts *facts)
 {

@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "context.h"
+#include "core/hot.h"
 #include "event.h"
 #include "idempotency.h"
 #include "ignore.h"
@@ -48,7 +49,7 @@ enum
 
 #define TEXT_ARG(n) (PG_ARGISNULL(n) ? NULL : PG_GETARG_TEXT_PP(n))
 
-static void
+HOT_PATH static void
 event_from_args(Event *event, FunctionCallInfo fcinfo)
 {
 	memset(event, 0, sizeof(*event));
@@ -81,7 +82,7 @@ event_from_args(Event *event, FunctionCallInfo fcinfo)
 /*
  * Can events be tracked here and now?  An error says why not.
  */
-void
+HOT_PATH void
 track_begin(const char *function)
 {
 	PreventCommandIfParallelMode(function);
@@ -117,7 +118,7 @@ count_ignored(void)
  * inbox for the flush to look at, in the caller's transaction.  A call waits
  * for room only once.
  */
-static void
+HOT_PATH static void
 store_buffered(Event *const *events, int n)
 {
 	Event	  **left = NULL;
@@ -143,7 +144,7 @@ store_buffered(Event *const *events, int n)
 		inbox_write(left, nleft, false);
 }
 
-static void
+COLD_PATH static void
 store_committed(Event *const *events, int n, TrackResult *results)
 {
 	Event	  **fresh = palloc(Max(n, 1) * sizeof(Event *));
@@ -168,7 +169,7 @@ store_committed(Event *const *events, int n, TrackResult *results)
  * Store checked events, and say of each what became of it.  Buffered ones are
  * all accepted, as their idempotency keys are looked at by the flush.
  */
-void
+HOT_PATH void
 track_store(Event *const *events, int n, TrackResult *results)
 {
 	Event	  **kept = (Event **) events;
@@ -207,7 +208,7 @@ track_store(Event *const *events, int n, TrackResult *results)
 /*
  * Check an event, which is received now, and store it, or raise an error.
  */
-void
+HOT_PATH void
 track_one(Event *event)
 {
 	EventError	error;
@@ -225,7 +226,7 @@ track_one(Event *event)
 
 PG_FUNCTION_INFO_V1(meter_track);
 
-Datum
+HOT_PATH Datum
 meter_track(PG_FUNCTION_ARGS)
 {
 	Event		event;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/account.h"
+#include "core/hot.h"
 
 _Static_assert(sizeof(Account) == ACCOUNT_BLOCK, "an account is a block");
 _Static_assert(sizeof(AccountTable) <= ACCOUNT_BLOCK, "so is the table's header");
@@ -188,7 +189,7 @@ list_of(AccountTable *table, uint32_t hash)
 	return &account_lists(table)[hash & (table->n_lists - 1)];
 }
 
-Account *
+HOT_PATH Account *
 account_find(AccountTable *table, const AccountKey *key)
 {
 	Account    *account;
@@ -293,7 +294,7 @@ next_place(AccountTable *table, Account *account, const AccountBucket *bucket)
 /*
  * The bucket of a rule, or NULL.
  */
-AccountBucket *
+HOT_PATH AccountBucket *
 account_bucket(AccountTable *table, Account *account, int32_t rule)
 {
 	AccountBucket *place = &account->first;

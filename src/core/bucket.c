@@ -11,6 +11,7 @@
  * most of the functions need not tell them apart.
  */
 #include "core/bucket.h"
+#include "core/hot.h"
 
 typedef unsigned __int128 Wide;
 
@@ -53,7 +54,7 @@ debt_after(BucketAmount debt, BucketAmount max, uint64_t elapsed)
 	return debt > refill ? debt - refill : 0;
 }
 
-void
+HOT_PATH void
 bucket_advance(Bucket *bucket, const BucketLimit *limit, int64_t now,
 			   int64_t window_end)
 {
@@ -81,7 +82,7 @@ bucket_advance(Bucket *bucket, const BucketLimit *limit, int64_t now,
 		bucket->level = most;
 }
 
-bool
+HOT_PATH bool
 bucket_admits(const Bucket *bucket, const BucketLimit *limit,
 			  BucketAmount amount)
 {
@@ -98,7 +99,7 @@ bucket_admits(const Bucket *bucket, const BucketLimit *limit,
  * An amount that was not admitted takes what there is of a token bucket: a debt
  * above the capacity would refuse all calls for longer than the limit says.
  */
-void
+HOT_PATH void
 bucket_take(Bucket *bucket, const BucketLimit *limit, BucketAmount amount)
 {
 	int64_t		scale = scale_of(limit);
@@ -135,7 +136,7 @@ bucket_set_used(Bucket *bucket, const BucketLimit *limit, BucketAmount used)
  * Rounded up, for what remains to be rounded down: they add up to the
  * capacity, and what is used according to this is no less than it was.
  */
-BucketAmount
+HOT_PATH BucketAmount
 bucket_used(const Bucket *bucket, const BucketLimit *limit)
 {
 	int64_t		scale = scale_of(limit);
@@ -193,7 +194,7 @@ bucket_retry_after(const Bucket *bucket, const BucketLimit *limit,
 						  (limit->capacity - amount) * limit->period, now);
 }
 
-int64_t
+HOT_PATH int64_t
 bucket_reset_after(const Bucket *bucket, const BucketLimit *limit,
 				   int64_t now)
 {
@@ -226,7 +227,7 @@ bucket_change_period(Bucket *bucket, int64_t old_period, int64_t new_period)
 }
 
 /* No bucket must be in there twice: each is asked before any is taken from. */
-bool
+HOT_PATH bool
 bucket_take_all(BucketUse *uses, int n)
 {
 	bool		taken = true;

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "core/endpoint.h"
+#include "core/hot.h"
 
 #define PLACEHOLDER ":id"
 #define PLACEHOLDER_LENGTH 3
@@ -401,7 +402,7 @@ is_identifier(const char *s, size_t length)
 }
 
 /* The length without the file extension, or the length if there is none. */
-static size_t
+HOT_PATH static size_t
 without_extension(const char *s, size_t length)
 {
 	unsigned	any = 0;
@@ -436,7 +437,7 @@ without_action(const char *s, size_t length)
  * How much of the begin of a segment is an identifier: 0 if the segment is to
  * be kept, otherwise all but its extension and action.
  */
-static size_t
+HOT_PATH static size_t
 identifier_length(const Segment *segment)
 {
 	const char *s = segment->s;
@@ -476,7 +477,7 @@ cut_length(const char *s, size_t length, size_t max)
 	return max - n < 4 ? n : max;
 }
 
-static char *
+HOT_PATH static char *
 append(char *out, const Segment *segment, size_t identifier, size_t room)
 {
 	size_t		n;
@@ -532,7 +533,7 @@ skip_origin(const char **in, const char *end)
 	return true;
 }
 
-size_t
+HOT_PATH size_t
 endpoint_normalize(const char *in, size_t length, char *out)
 {
 	const char *end = in + length;

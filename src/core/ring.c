@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/hot.h"
 #include "core/ring.h"
 
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && sizeof(long long) == 8,
@@ -99,7 +100,7 @@ crc32c_sse42(uint32_t crc, const void *data, size_t size)
 }
 #endif
 
-uint32_t
+HOT_PATH uint32_t
 ring_crc32c(uint32_t crc, const void *data, size_t size)
 {
 #ifdef __x86_64__
@@ -245,7 +246,7 @@ ring_write_position(const Ring *ring)
 								memory_order_acquire);
 }
 
-uint64_t
+HOT_PATH uint64_t
 ring_read_position(const Ring *ring)
 {
 	return atomic_load_explicit(&ring->header->read_position,
@@ -267,7 +268,7 @@ ring_used(const Ring *ring)
  * With half the ring for a record, the filler and the record always fit an
  * empty ring: the filler is shorter than the record.
  */
-size_t
+HOT_PATH size_t
 ring_max_payload(const Ring *ring)
 {
 	uint64_t	half = ring->capacity / 2 - sizeof(RingRecord);
@@ -280,7 +281,7 @@ ring_max_payload(const Ring *ring)
  * before the caller has the lock that others wait for.  Only in the first
  * round of this process; what cannot be done so is left to the faults.
  */
-void
+HOT_PATH void
 ring_prepare(Ring *ring)
 {
 #ifdef MADV_POPULATE_WRITE
@@ -301,7 +302,7 @@ ring_prepare(Ring *ring)
 #endif
 }
 
-void *
+HOT_PATH void *
 ring_reserve(Ring *ring, size_t max_payload)
 {
 	uint64_t	write = atomic_load_explicit(&ring->header->write_position,
@@ -345,7 +346,7 @@ ring_publish(Ring *ring, size_t used)
 										   sizeof(RingRecord), used));
 }
 
-bool
+HOT_PATH bool
 ring_publish_summed(Ring *ring, size_t used, uint32_t payload_crc)
 {
 	uint64_t	position = ring->reserved_at;

@@ -19,6 +19,7 @@
  * a name, so it cannot join what stood on either side of it, and a value that
  * is a mask already is passed over.
  */
+#include "core/hot.h"
 #include "core/secret_scan.h"
 
 /* ---------------------------------------------------------------------- */
@@ -530,7 +531,7 @@ clip(const Scan *scan, Range *found)
 /*
  * Find the next secret, and set the position to its end.
  */
-static bool
+HOT_PATH static bool
 find_next(Scan *scan, Range *found)
 {
 	while (scan->position < scan->length)
@@ -575,7 +576,7 @@ find_next(Scan *scan, Range *found)
 	return false;
 }
 
-bool
+HOT_PATH bool
 secret_found(const char *s, size_t length)
 {
 	Scan		scan = {.s = s,.length = length};

@@ -5,6 +5,7 @@
  * See secret.c.  Vendors give their keys a prefix so that they can be found;
  * what follows it must be long enough to be a key.
  */
+#include "core/hot.h"
 #include "core/secret_scan.h"
 
 /* Longest label of a PEM block, as in BEGIN PGP PRIVATE KEY BLOCK. */
@@ -152,7 +153,7 @@ sk_end(Scan *scan, size_t start)
 }
 
 /* The end of the key that begins at start, or 0. */
-static size_t
+HOT_PATH static size_t
 shape_end(Scan *scan, size_t start)
 {
 	const char *p = scan->s + start;
@@ -210,7 +211,7 @@ shape_at(Scan *scan, size_t start, Range *found)
  * name begins, after an escape (%22, \n) and after joints.  *end becomes the
  * end of the name, if nothing is found.
  */
-bool
+HOT_PATH bool
 secret_find_shape(Scan *scan, size_t start, size_t *end, Range *found)
 {
 	const char *s = scan->s;
