@@ -67,6 +67,7 @@ LAYER = \
 	src/gauge.o \
 	src/guard.o \
 	src/guard_executor.o \
+	src/guard_explain.o \
 	src/guard_object.o \
 	src/guard_utility.o \
 	src/health.o \

@@ -126,6 +126,31 @@ SELECT count(*) FROM partitions;
 SELECT tenant, count(*) FROM meter.event GROUP BY tenant ORDER BY tenant;
 RESET ROLE;
 
+-- Nor is it told by a plan how many rows are hidden, if the guard looks; who sees
+-- all is shown it.
+SET meter.isolation = enforce;
+SET ROLE regress_rows_a;
+SELECT count(*) FROM meter.event;
+EXPLAIN ANALYZE SELECT * FROM meter.event WHERE tenant = 'b';
+EXPLAIN SELECT * FROM meter.usage_daily;
+DO $$ BEGIN EXECUTE 'EXPLAIN (COSTS OFF) DELETE FROM meter.credit'; END $$;
+SELECT seq_tup_read FROM pg_stat_xact_user_tables;
+SET ROLE regress_rows_nobody;
+EXPLAIN SELECT * FROM meter.event;
+SET ROLE regress_rows_analyst;
+DO $$ BEGIN EXECUTE 'EXPLAIN ANALYZE SELECT * FROM meter.event'; END $$;
+SELECT meter_set_tenant('b');
+DO $$ BEGIN EXECUTE 'EXPLAIN ANALYZE SELECT * FROM meter.event'; END $$;
+SELECT meter_set_tenant(NULL);
+RESET ROLE;
+SET meter.isolation = log;
+SET ROLE regress_rows_a;
+DO $$ BEGIN EXECUTE 'EXPLAIN SELECT * FROM meter.bill'; END $$;
+RESET ROLE;
+RESET meter.isolation;
+SELECT count(*) FROM meter_flush();
+SELECT tenant, foreign_tenant, command, object_type, object, refused FROM meter.isolation_violation ORDER BY at;
+
 SET client_min_messages = warning;
 DROP VIEW seen, partitions;
 DROP EXTENSION meter CASCADE;

@@ -198,6 +198,33 @@ compat_required_perms(RangeTblEntry *entry, List *infos)
 #endif
 }
 
+/* Whose rights count for an entry of a plan's range table, if not the user's. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_PLAN_PERMS_INFOS(plan) ((plan)->permInfos)
+#else
+#define COMPAT_PLAN_PERMS_INFOS(plan) NIL
+#endif
+
+static inline Oid
+compat_check_as_user(RangeTblEntry *entry, List *infos)
+{
+#if PG_VERSION_NUM >= 160000
+	return entry->perminfoindex == 0 ? InvalidOid :
+		getRTEPermissionInfo(infos, entry)->checkAsUser;
+#else
+	return entry->checkAsUser;
+#endif
+}
+
+/* The planner is told since 19 for which EXPLAIN it plans. */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_PLANNER_PARAMETERS Query *query, const char *text, int options, ParamListInfo params, struct ExplainState *explain
+#define COMPAT_PLANNER_ARGUMENTS query, text, options, params, explain
+#else
+#define COMPAT_PLANNER_PARAMETERS Query *query, const char *text, int options, ParamListInfo params
+#define COMPAT_PLANNER_ARGUMENTS query, text, options, params
+#endif
+
 /* That a query is run only once is no longer told to the executor since 18. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count

@@ -6,8 +6,8 @@
  * A session that works for a tenant, and reaches what is another tenant's, is
  * recorded and, with meter.isolation = enforce, stopped.  What a statement
  * reaches is seen by the server's hooks: guard_executor.c has those of queries,
- * guard_utility.c that of other statements, and guard_object.c that of what
- * these make, alter and drop.
+ * guard_utility.c that of other statements, guard_object.c that of what these
+ * make, alter and drop, and guard_explain.c looks at plans that are shown.
  *
  * Objects of the server itself (below FirstUnpinnedObjectId) are nobody's, but
  * for its statistics.
@@ -138,6 +138,23 @@ guard_is_foreign(const char *owner)
 
 /* --- telling ------------------------------------------------------------ */
 
+bool
+guard_record(const char *owner, const char *object_type, const char *object,
+			 const char *command)
+{
+	const char *tenant = context_tenant();
+	Violation	violation = {0};
+
+	violation.command = command;
+	violation.tenant = tenant == NULL ? NULL : pstrdup(tenant);
+	violation.foreign_tenant = owner;
+	violation.object_type = object_type;
+	violation.object = object;
+	violation.refused = setting_isolation == ISOLATION_ENFORCE;
+	violation_record(&violation);
+	return violation.refused;
+}
+
 /*
  * The owner is not named to who must not know of him.
  */
@@ -145,33 +162,24 @@ void
 guard_report(const char *owner, const char *object_type, const char *object,
 			 const char *command)
 {
-	const char *tenant = context_tenant();
-	Violation	violation = {0};
+	const char *shared = "It is shared by all tenants.";
+	const char *tenant;
 
-	/* what is recorded may have it forgotten */
-	if (tenant != NULL)
-		tenant = pstrdup(tenant);
-	violation.command = command;
-	violation.tenant = tenant;
-	violation.foreign_tenant = owner;
-	violation.object_type = object_type;
-	violation.object = object;
-	violation.refused = setting_isolation == ISOLATION_ENFORCE;
-	violation_record(&violation);
-	if (setting_isolation != ISOLATION_ENFORCE)
+	if (!guard_record(owner, object_type, object, command))
 		return;
+	tenant = context_tenant();
 	if (tenant == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("access to %s %s is not allowed without a tenant's context",
 						object_type, object),
-				 errdetail("It belongs to a tenant."),
-				 errhint("Call meter_set_tenant() first.")));
+				 errdetail("%s", owner == NULL ? shared : "It belongs to a tenant."),
+				 owner == NULL ? 0 : errhint("Call meter_set_tenant() first.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("access to %s %s is not allowed in the context of tenant \"%s\"",
 					object_type, object, tenant),
-			 errdetail("It does not belong to this tenant.")));
+			 errdetail("%s", owner == NULL ? shared : "It does not belong to this tenant.")));
 }
 
 static void
@@ -488,6 +496,7 @@ guard_init(void)
 	owner_watch(relation_changed);
 	CacheRegisterSyscacheCallback(AUTHOID, forget_users, (Datum) 0);
 	guard_executor_init();
+	guard_explain_init();
 	guard_object_init();
 	guard_utility_init();
 }

@@ -9,6 +9,7 @@
 #define METER_GUARD_H
 
 #include "catalog/objectaddress.h"
+#include "nodes/plannodes.h"
 
 extern void guard_init(void);
 
@@ -27,6 +28,18 @@ extern void guard_schema_name(const char *schema, const char *command);
 extern void guard_report(const char *owner, const char *object_type,
 						 const char *object, const char *command);
 
+/* Only records it; true: an error is to follow. */
+extern bool guard_record(const char *owner, const char *object_type,
+						 const char *object, const char *command);
+
+/*
+ * Look at a plan that is shown, by what, and what to do instead.  Within EXPLAIN
+ * those of all queries are, whose executor is started.
+ */
+extern bool guard_explaining;
+extern void guard_shown_plan(const PlannedStmt *plan, const char *shown_by,
+							 const char *hint);
+
 /* Is it another's than the context's? */
 extern bool guard_is_foreign(const char *owner);
 
@@ -38,6 +51,7 @@ extern bool guard_check_exempt(char **newval, void **extra, GucSource source);
 extern void guard_assign_exempt(const char *newval, void *extra);
 
 extern void guard_executor_init(void);
+extern void guard_explain_init(void);
 extern void guard_object_init(void);
 extern void guard_utility_init(void);
 

@@ -119,6 +119,9 @@ guard_start(QueryDesc *query, int flags)
 		!(IsParallelWorker() && query->dest->mydest == DestTupleQueue))
 	{
 		look_at_plan(query->plannedstmt);
+		if (unlikely(guard_explaining))
+			guard_shown_plan(query->plannedstmt, "EXPLAIN",
+							 "A role that is in meter.isolation_exempt_roles, or for which row security does not hold, can explain it.");
 		looked_at = query->plannedstmt->rtable;
 	}
 	if (next_start != NULL)

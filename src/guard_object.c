@@ -19,19 +19,23 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_attrdef.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
+#include "context.h"
 #include "guard.h"
 #include "schema.h"
+#include "setting.h"
 
 static object_access_hook_type next_access = NULL;
 
@@ -196,6 +200,39 @@ look_at_dropped(Oid class, Oid objid, int subid, int flags, const char *command)
 	guard_object(&object, command);
 }
 
+/*
+ * Does it tell how many rows or blocks of a table were read, also of rows that
+ * row security has hidden, as EXPLAIN ANALYZE would?
+ */
+static bool
+is_counter(Oid function)
+{
+	switch (function)
+	{
+		case F_PG_STAT_GET_TUPLES_RETURNED:
+		case F_PG_STAT_GET_TUPLES_FETCHED:
+		case F_PG_STAT_GET_BLOCKS_FETCHED:
+		case F_PG_STAT_GET_BLOCKS_HIT:
+		case F_PG_STAT_GET_XACT_TUPLES_RETURNED:
+		case F_PG_STAT_GET_XACT_TUPLES_FETCHED:
+		case F_PG_STAT_GET_XACT_BLOCKS_FETCHED:
+		case F_PG_STAT_GET_XACT_BLOCKS_HIT:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+look_at_counter(Oid function)
+{
+	if ((context_tenant() == NULL && !setting_isolation_require_context) ||
+		has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS))
+		return;
+	guard_report(NULL, "function", psprintf("pg_catalog.%s(oid)", get_func_name(function)),
+				 "EXECUTE");
+}
+
 static void
 guard_access(ObjectAccessType access, Oid class, Oid objid, int subid, void *arg)
 {
@@ -210,8 +247,13 @@ guard_access(ObjectAccessType access, Oid class, Oid objid, int subid, void *arg
 	{
 		case OAT_FUNCTION_EXECUTE:
 			/* most are nobody's, and that is soon known */
-			if (objid < FirstUnpinnedObjectId ||
-				!guard_is_foreign(schema_tenant(get_func_namespace(objid))))
+			if (objid < FirstUnpinnedObjectId)
+			{
+				if (unlikely(is_counter(objid)))
+					look_at_counter(objid);
+				break;
+			}
+			if (!guard_is_foreign(schema_tenant(get_func_namespace(objid))))
 				break;
 			ObjectAddressSet(object, ProcedureRelationId, objid);
 			guard_object(&object, "EXECUTE");

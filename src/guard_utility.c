@@ -559,6 +559,7 @@ guard_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 {
 	Node	   *statement = planned->utilityStmt;
 	const char *outer_command = guard_utility_command;
+	bool		outer_explaining = guard_explaining;
 
 	guard_forget_plan();
 	if (!is_harmless(statement) && guard_active())
@@ -569,6 +570,7 @@ guard_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 		look_before(statement, command);
 		outer = guard_touched_begin();
 		guard_utility_command = command;
+		guard_explaining |= IsA(statement, ExplainStmt);
 		PG_TRY();
 		{
 			run(planned, query, read_only_tree, context, params, environment, dest,
@@ -578,6 +580,7 @@ guard_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 		PG_FINALLY();
 		{
 			guard_utility_command = outer_command;
+			guard_explaining = outer_explaining;
 			guard_touched_end(outer);
 		}
 		PG_END_TRY();

@@ -19,7 +19,7 @@ COMMENT ON TABLE meter.isolation_violation IS
 COMMENT ON COLUMN meter.isolation_violation.at IS 'when it was';
 COMMENT ON COLUMN meter.isolation_violation.role IS 'who has logged in';
 COMMENT ON COLUMN meter.isolation_violation.tenant IS 'tenant for which the session worked; null: none';
-COMMENT ON COLUMN meter.isolation_violation.foreign_tenant IS 'whose the object is; null: not known, as of meter.inbox and of statistics';
+COMMENT ON COLUMN meter.isolation_violation.foreign_tenant IS 'whose the object is; null: not known, as of meter.inbox, of statistics and of rows that row security hides';
 COMMENT ON COLUMN meter.isolation_violation.object_type IS 'kind of the object, as of pg_identify_object(); null of a call for another tenant';
 COMMENT ON COLUMN meter.isolation_violation.object IS 'the object, as of pg_identify_object()';
 COMMENT ON COLUMN meter.isolation_violation.command IS 'SELECT, COPY, ALTER TABLE, ..., or the function that was called for another tenant';
