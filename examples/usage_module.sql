@@ -22,12 +22,12 @@
 -- Nothing has to be scheduled on a server that preloads meter: its background
 -- worker rolls up and evaluates alerts each minute (where such applications check
 -- health every 5 minutes, alerts every 30 and aggregate every hour), quotas begin
--- anew by the calendar, and events older than 90 days go at night.  Elsewhere
+-- anew by the calendar, and events older than 90 days go once a day.  Elsewhere
 -- meter_schedule() has pg_cron do it, maintenance at 3:00.
 
 SET timezone = 'UTC';
 -- January is past, and stays so; an application leaves it at 90 days, after which
--- the background worker removes events, at night
+-- the background worker removes events, once a day
 SET meter.retention = 0;
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET meter.retention = 0', current_database()); END $$;
 
@@ -169,14 +169,16 @@ SELECT fired FROM meter_evaluate_alerts();
 -- --- events for other services ---------------------------------------------------
 
 -- api.health.degraded, api.quota.warning and their like are told on channel meter,
--- above.  api.usage.tracked is the log itself: a consumer reads what has come since,
--- in the order of seq, and notes how far it is in the transaction of what it does
--- with it, so nothing is missed and nothing comes twice.
+-- above.  api.usage.tracked is the log itself: a consumer locks its row, looks how
+-- long the log is, reads what has come up to there, and notes that in the
+-- transaction of what it does with it, so nothing is missed and nothing comes twice.
 INSERT INTO meter.consumer (name) VALUES ('usage events');
 BEGIN;
-SELECT count(jsonb_build_object('event', 'api.usage.tracked', 'tenant', e.tenant, 'endpoint', e.endpoint, 'status', e.status, 'at', e.at)) AS events
-FROM meter.consumer AS c CROSS JOIN meter.event AS e WHERE c.name = 'usage events' AND e.seq > c.last_seq;
-UPDATE meter.consumer SET last_seq = (SELECT p.last_seq FROM meter.log_position AS p) WHERE name = 'usage events';
+SELECT last_seq AS low FROM meter.consumer WHERE name = 'usage events' FOR UPDATE \gset
+SELECT last_seq AS high FROM meter.log_position \gset
+SELECT count(jsonb_build_object('event', 'api.usage.tracked', 'tenant', tenant, 'endpoint', endpoint, 'status', status, 'at', at)) AS events
+FROM meter.event WHERE seq > :low AND seq <= :high;
+UPDATE meter.consumer SET last_seq = :high, moved_at = now() WHERE name = 'usage events';
 COMMIT;
 
 -- --- what else it asks for --------------------------------------------------------

@@ -42,6 +42,29 @@ UPDATE pg_extension SET extversion = '0.9' WHERE extname = 'meter';
 UPDATE pg_extension SET extversion = '1.0' WHERE extname = 'meter';
 INSERT INTO regress_found VALUES ('server_version');
 
+-- Compiling: not everywhere, not with what costs less, and not if it is off.
+SELECT * FROM meter.doctor_jit(true, true, 0) \gx
+SELECT count(*) AS none FROM (VALUES (true, true, 1e15), (true, true, -1), (true, false, 0), (false, true, 0)) AS v(has_jit, jit, above),
+	LATERAL meter.doctor_jit(v.has_jit, v.jit, v.above::double precision) AS f;
+ALTER DATABASE contrib_regression SET jit = on;
+ALTER DATABASE contrib_regression SET jit_above_cost = 0;
+\c
+SET client_min_messages = warning;
+SELECT s.has_jit = pg_jit_available() AS known, s.has_jit = EXISTS (SELECT FROM meter_doctor() AS f WHERE f."check" = 'jit') AS told
+FROM meter.doctor_server() AS s;
+\set ECHO errors
+SELECT remedy FROM meter_doctor() WHERE "check" = 'jit' \g (format=unaligned tuples_only=on) :file
+\i :file
+\set ECHO all
+\c
+SET client_min_messages = warning;
+:look
+ALTER DATABASE contrib_regression RESET jit;
+ALTER DATABASE contrib_regression RESET jit_above_cost;
+\c
+SET client_min_messages = warning;
+INSERT INTO regress_found VALUES ('jit');
+
 -- Jobs of pg_cron that never run by themselves: one is off, one has failed, and one is none of ours.
 SELECT cron.schedule('one', '0 0 30 2 *', 'SELECT public.meter_rollup()') AS one \gset
 SELECT cron.schedule('two', '0 0 30 2 *', 'SELECT public.meter_flush()') AS two \gset

@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "jit/jit.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -22,7 +23,7 @@
 #include "shared.h"
 
 #define FINDING_COLUMNS 5
-#define STATE_COLUMNS 6
+#define STATE_COLUMNS 7
 
 PG_FUNCTION_INFO_V1(meter_doctor);
 
@@ -70,6 +71,18 @@ free_space(int64 *bytes)
 	return true;
 }
 
+/*
+ * Can this server compile queries?  jit may be on where it cannot; and
+ * pg_jit_available() does not look while jit is off, as it is for meter_doctor().
+ */
+static bool
+has_jit(void)
+{
+	struct stat file;
+
+	return stat(psprintf("%s/%s%s", pkglib_path, jit_provider, DLSUFFIX), &file) == 0;
+}
+
 PG_FUNCTION_INFO_V1(meter_doctor_server);
 
 Datum
@@ -97,6 +110,7 @@ meter_doctor_server(PG_FUNCTION_ARGS)
 	values[4] = Int64GetDatum(bytes);
 	nulls[5] = stat(psprintf("%s/%u", QUEUE_DIRECTORY, MyDatabaseId), &file) != 0;
 	values[5] = Int64GetDatum(nulls[5] ? 0 : (int64) file.st_size);
+	values[6] = BoolGetDatum(has_jit());
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
 }

@@ -20,7 +20,7 @@ FROM (VALUES
 	-- the server
 	(101, 'not_preloaded', 'warning', 'The server does not preload the library, so there are no limits, no queue and no background worker.'),
 	(102, 'library_version', 'critical', 'The library that the server has loaded, the extension in this database and the files on disk are not of one version.'),
-	(103, 'server_version', 'warning', 'meter was not tested with this version of PostgreSQL.'),
+	(103, 'server_version', 'warning', 'meter does not support this version of PostgreSQL.'),
 	(104, 'unscheduled', 'warning', 'Nobody does a piece of work that has to be done again and again: neither the background worker nor a job of pg_cron.'),
 	(105, 'job_failed', 'warning', 'A job of pg_cron that calls meter is off or has failed the last time.'),
 	(106, 'worker_slots', 'critical', 'There is no process left for meter''s background worker.'),
@@ -33,6 +33,7 @@ FROM (VALUES
 	(113, 'clock', 'critical', 'The clock of the machine was set back, or was ahead: there are times in the future.'),
 	(114, 'disk_space', 'critical', 'There is less room on the disk than the queue''s file needs, which is made with the first event.'),
 	(115, 'standby', 'info', 'This server is a standby.'),
+	(116, 'jit', 'info', 'PostgreSQL compiles the queries of meter''s views, which takes longer than it saves.'),
 	-- events on their way
 	(201, 'partition_missing', 'warning', 'Partitions of the days to come are missing.'),
 	(202, 'partition_detached', 'critical', 'A table has the name of a partition and is not attached, so nothing of its time can be stored.'),
@@ -102,11 +103,12 @@ CREATE FUNCTION meter.doctor_server(
 	OUT databases integer,
 	OUT has_entry boolean,
 	OUT free_bytes bigint,
-	OUT queue_file_bytes bigint)
+	OUT queue_file_bytes bigint,
+	OUT has_jit boolean)
 RETURNS record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'meter_doctor_server';
 COMMENT ON FUNCTION meter.doctor_server() IS
-'Part of meter_doctor(): version of the library that runs, whether the server preloads it, how many databases have a place in its shared memory and whether this one has, bytes that are free where the files of queues are, and size of this database''s, null if it is not there yet';
+'Part of meter_doctor(): version of the library that runs, whether the server preloads it, how many databases have a place in its shared memory and whether this one has, bytes that are free where the files of queues are, size of this database''s, null if it is not there yet, and whether the server can compile queries';
 
 -- The settings of meter are there as soon as its library is loaded, which the
 -- functions in C see to.

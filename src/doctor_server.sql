@@ -44,13 +44,39 @@ AS $$
 	SELECT 'server_version', CASE WHEN server < 150000 THEN 'critical' END,
 		format('PostgreSQL %s', server / 10000),
 		CASE WHEN server < 150000 THEN 'meter needs PostgreSQL 15 or later.'
-			ELSE 'This meter was tested with PostgreSQL 15 to 19.' END,
+			ELSE 'This meter supports PostgreSQL 15 to 19.' END,
 		CASE WHEN server < 150000 THEN '-- upgrade PostgreSQL to a version from 15 to 19'
 			ELSE '-- install a release of meter that names this version among those it supports' END
 	WHERE server / 10000 NOT BETWEEN 15 AND 19
 $$;
 COMMENT ON FUNCTION meter.doctor_version(text, text, text, integer) IS
 'Part of meter_doctor(): whether versions go together: of the library that is loaded, the extension in the database, the files on disk, and the server (as server_version_num has it)';
+
+-- The planner compiles what it takes for expensive.  Views with sketches are, by
+-- its estimate, long before they take as long as being compiled.  EXPLAIN is not
+-- for functions that are STABLE.
+CREATE FUNCTION meter.doctor_jit(has_jit boolean, jit boolean, jit_above_cost double precision)
+RETURNS SETOF meter.doctor_finding
+LANGUAGE plpgsql VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	plan json;
+BEGIN
+	IF NOT has_jit OR NOT jit OR jit_above_cost < 0 THEN
+		RETURN;
+	END IF;
+	EXECUTE 'EXPLAIN (FORMAT JSON) SELECT * FROM meter.usage_daily' INTO plan;
+	IF (plan #>> '{0,Plan,Total Cost}')::double precision <= jit_above_cost THEN
+		RETURN;
+	END IF;
+	RETURN QUERY SELECT 'jit', NULL, 'jit',
+		'jit is on, and meter.usage_daily costs more than jit_above_cost: queries of it and of larger views are compiled each time, which can take seconds more than to read them.',
+		meter.doctor_set_here('jit', 'off') || E'\n-- or only for the roles that read: ALTER ROLE name SET jit = off;';
+END
+$$;
+COMMENT ON FUNCTION meter.doctor_jit(boolean, boolean, double precision) IS
+'Part of meter_doctor(): whether queries of views are compiled, where the server can do that, by its parameters of the same names';
 
 -- What has to be done again and again, who does it, and what shows that somebody
 -- has done it of late: there are other schedulers than pg_cron.
@@ -172,6 +198,12 @@ AS $$
 		WHERE e.extname = 'meter') AS e
 	CROSS JOIN LATERAL meter.doctor_version(s.version, e.extversion, e.default_version,
 		meter.doctor_setting('server_version_num')::integer) AS v
+	UNION ALL
+	-- as it is in a new session: meter_doctor() has it off
+	SELECT j.* FROM meter.doctor_server() AS s
+	CROSS JOIN LATERAL meter.doctor_jit(s.has_jit,
+		(SELECT g.reset_val::boolean FROM pg_settings AS g WHERE g.name = 'jit'),
+		(SELECT g.reset_val::double precision FROM pg_settings AS g WHERE g.name = 'jit_above_cost')) AS j
 	UNION ALL
 	-- what a session has set for itself is its own affair
 	SELECT 'durability', CASE WHEN g.name = 'synchronous_commit' THEN 'warning' END, g.name,

@@ -126,7 +126,7 @@ define_preloaded(void)
 
 	DefineCustomIntVariable("meter.rollup_interval",
 							"Sets how often the background worker rolls events up.",
-							"0 leaves rollup, maintenance and the closing of months to pg_cron or to calls of meter_rollup(), meter_maintain() and meter_close_month().",
+							"0 leaves rollup, budgets, alerts, the outbox, maintenance and the closing of months to pg_cron or to calls of their functions.",
 							&setting_rollup_interval,
 							60, 0, 24 * 3600,
 							PGC_SIGHUP, GUC_UNIT_S,

@@ -12,5 +12,7 @@ SELECT meter_grant('grafana', 'analyst');
 ALTER ROLE grafana SET default_transaction_read_only = on;
 ALTER ROLE grafana SET statement_timeout = '60s';
 ALTER ROLE grafana SET idle_in_transaction_session_timeout = '60s';
+-- Compiling the queries of panels takes longer than running them.
+ALTER ROLE grafana SET jit = off;
 -- Without it, a backslash would end the quoting of a variable's value.
 ALTER ROLE grafana SET standard_conforming_strings = on;

@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use MeterTest qw(ask start_node);
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $example = "$FindBin::RealBin/../../examples/usage_module.sql";
@@ -55,6 +56,13 @@ is( ask(q{SELECT string_agg(DISTINCT kind, ' ' ORDER BY kind) FROM meter.notific
 	'api.health.degraded api.health.recovered api.quota.warning', 'and so are illness and recovery');
 is(ask(q{SELECT count(*) FROM meter.event WHERE seq > (SELECT last_seq FROM meter.consumer WHERE name = 'usage events')}), 0, 'each event was handed on');
 like($stdout, qr/^@{[ask('SELECT count(*) FROM meter.event')]}$/m, 'once');
+
+# an event that comes while the consumer is at work waits for its next run
+my ($consumer) = slurp_file($example) =~ /^(BEGIN;\n(?:.*\n)*?COMMIT;\n)/m;
+$consumer =~ s{^(?=UPDATE)}{\\! psql -Xq -d postgres -c "SELECT meter_track('late')" -c "SELECT meter_flush()" >/dev/null\n}m;
+is(ask($consumer), '0', 'a consumer that has read all');
+is(ask($consumer =~ s/^\\!.*\n//mr), '1', 'reads later what has come meanwhile');
+
 is(ask(q{SELECT service, status FROM meter.incident WHERE tenant = 'tenant-123' ORDER BY service}), "api|resolved\nreports|open", 'one incident is over');
 $node->stop;
 done_testing();

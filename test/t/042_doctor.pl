@@ -46,7 +46,7 @@ sub cure
 
 # --- nothing is preloaded ---------------------------------------------------------
 
-my $bare = start_node('doctor', "shared_preload_libraries = 'auto_explain'\nfsync = on\n", allows_streaming => 1);
+my $bare = start_node('doctor', "shared_preload_libraries = 'auto_explain'\nfsync = on\njit = off\n", allows_streaming => 1);
 ask('CREATE EXTENSION meter CASCADE');
 my $findings = found($bare, 'postgres', 'not_preloaded unscheduled', 'without preload nobody does the work');
 is($findings->{not_preloaded},
@@ -174,7 +174,7 @@ SKIP:
 		delete $needed{disk_space};
 		skip 'no small file system', 4;
 	}
-	my $small = start_node('small', "shared_preload_libraries = 'meter'\nmeter.queue_size = '1GB'\nfsync = on\n");
+	my $small = start_node('small', "shared_preload_libraries = 'meter'\nmeter.queue_size = '1GB'\nfsync = on\njit = off\n");
 	$small->safe_psql('postgres', 'CREATE EXTENSION meter CASCADE');
 	$small->stop;
 	my $directory = $small->data_dir . '/pg_meter';
