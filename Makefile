@@ -128,14 +128,15 @@ LAYER = \
 	src/worker.o \
 	src/writer.o
 
-# Linked next to each other: what decides about a call, what both do, and what
-# tracks one (core/hot.h).
+# Linked next to each other: what decides about a call, what both do, what
+# tracks one, and what looks at every statement (core/hot.h).
 PATH_LIMIT = decision limit limit_bucket rule rule_match budget tenant account \
 	amount core/account core/bucket
 PATH_BOTH = shared context member
 PATH_TRACK = track queue core/ring event event_row metric llm_token partition \
 	secret core/secret core/secret_shape core/endpoint
-HOT = $(patsubst %,src/%.o,$(PATH_LIMIT) $(PATH_BOTH) $(PATH_TRACK))
+PATH_GUARD = guard_executor guard schema
+HOT = $(patsubst %,src/%.o,$(PATH_LIMIT) $(PATH_BOTH) $(PATH_TRACK) $(PATH_GUARD))
 OBJS = $(HOT) $(filter-out $(HOT),$(CORE) $(LAYER))
 
 # The install script, in the order in which its parts depend on each other.

@@ -263,7 +263,7 @@ block_name(HeapTuple row, int column, int *length)
 	return name;
 }
 
-COLD_PATH static void
+static void
 read_blocks(void)
 {
 	static SPIPlanPtr plan = NULL;
@@ -311,6 +311,12 @@ read_blocks(void)
 	owner_end(&scope);
 }
 
+static inline bool
+blocks_known(void)
+{
+	return blocks_valid && (!blocks_provisional || IsInParallelMode());
+}
+
 /*
  * Is it the resource of the service's name, or one below it?
  */
@@ -323,8 +329,8 @@ is_of_service(const BudgetBlock *block, const char *resource, int length)
 		 (length == block->service_length || resource[block->service_length] == '/'));
 }
 
-HOT_PATH TimestampTz
-budget_blocked_until(const text *tenant, const text *resource)
+COLD_PATH static TimestampTz
+look_for_block(const text *tenant, const text *resource)
 {
 	const char *name = VARDATA_ANY(tenant);
 	int			length = VARSIZE_ANY_EXHDR(tenant);
@@ -334,11 +340,8 @@ budget_blocked_until(const text *tenant, const text *resource)
 	int			low,
 				high;
 
-	if (!blocks_valid || (blocks_provisional && !IsInParallelMode()))
+	if (!blocks_known())
 		read_blocks();
-	if (n_blocks == 0)
-		return 0;
-
 	for (int i = 0; i < n_for_all; i++)
 		if (is_of_service(&blocks[i], what, what_length))
 			until = Max(until, blocks[i].until);
@@ -361,4 +364,10 @@ budget_blocked_until(const text *tenant, const text *resource)
 
 	/* a period that is over blocks nothing, whether that was noted or not */
 	return until > 0 && until > GetCurrentTimestamp() ? until : 0;
+}
+
+HOT_PATH TimestampTz
+budget_blocked_until(const text *tenant, const text *resource)
+{
+	return likely(n_blocks == 0 && blocks_known()) ? 0 : look_for_block(tenant, resource);
 }

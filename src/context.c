@@ -192,10 +192,16 @@ context_tenant(void)
 HOT_PATH bool
 context_allows(const text *tenant)
 {
-	const char *own = context_tenant();
+	const char *own = context_setting;
 
-	if (own == NULL)
-		return member_may_work_for(tenant);
+	if (!is_explicit())
+	{
+		if (likely(member_is_free()))
+			return true;
+		own = member_tenant();
+		if (own == NULL)
+			return member_may_work_for(tenant);
+	}
 	return strlen(own) == VARSIZE_ANY_EXHDR(tenant) &&
 		memcmp(own, VARDATA_ANY(tenant), VARSIZE_ANY_EXHDR(tenant)) == 0;
 }

@@ -40,6 +40,7 @@
 
 #include "compat.h"
 #include "context.h"
+#include "core/hot.h"
 #include "event.h"
 #include "guard.h"
 #include "member.h"
@@ -112,7 +113,7 @@ is_exempt(Oid session, Oid outer)
 	return exempt;
 }
 
-bool
+HOT_PATH bool
 guard_active(void)
 {
 	if (likely(setting_isolation == ISOLATION_OFF))
@@ -123,7 +124,7 @@ guard_active(void)
 		!is_exempt(GetSessionUserId(), GetOuterUserId());
 }
 
-bool
+HOT_PATH bool
 guard_is_foreign(const char *owner)
 {
 	const char *tenant;
@@ -256,7 +257,7 @@ look_at_statistics(Oid relid, const char *command)
 					 "pg_catalog.pg_statistic_ext_data", command);
 }
 
-void
+HOT_PATH void
 guard_relation(Oid relid, const char *command)
 {
 	Oid			schema;
@@ -431,7 +432,7 @@ make_partitions(void)
 	partitions_stale = false;
 }
 
-static Partitions *
+COLD_PATH static Partitions *
 find_partitions(Oid relid)
 {
 	Partitions *entry;
@@ -458,7 +459,7 @@ find_partitions(Oid relid)
 	return entry;
 }
 
-void
+HOT_PATH void
 guard_partitions(Oid relid, const char *command)
 {
 	Partitions *entry;

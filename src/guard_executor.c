@@ -28,6 +28,7 @@
 
 #include "compat.h"
 #include "context.h"
+#include "core/hot.h"
 #include "guard.h"
 #include "schema.h"
 #include "setting.h"
@@ -92,7 +93,7 @@ look_at_inbox(Oid relid, const char *command)
 	guard_report(NULL, "table", "meter.inbox", command);
 }
 
-static void
+HOT_PATH static void
 look_at_plan(const PlannedStmt *plan)
 {
 	const char *command = command_of(plan);
@@ -111,7 +112,7 @@ look_at_plan(const PlannedStmt *plan)
 	}
 }
 
-static void
+HOT_PATH static void
 guard_start(QueryDesc *query, int flags)
 {
 	/* a parallel query's leader has looked at its plan */
@@ -131,7 +132,7 @@ guard_start(QueryDesc *query, int flags)
 	started = query;
 }
 
-static void
+HOT_PATH static void
 guard_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
 {
 	if (started != query && guard_active() && query->plannedstmt->commandType != CMD_UTILITY &&
@@ -147,7 +148,7 @@ guard_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
 /*
  * Without report it is asked only whether an error would be raised.
  */
-static bool
+HOT_PATH static bool
 guard_check(COMPAT_CHECK_PERMS_PARAMETERS)
 {
 	bool		seen = looked_at != NULL && looked_at == range_table;

@@ -202,7 +202,7 @@ read_is_own(const text *tenant)
 	return own;
 }
 
-COLD_PATH static bool
+static bool
 is_own(const text *tenant)
 {
 	AskedTenant *entry;
@@ -252,10 +252,16 @@ is_own(const text *tenant)
  * May the user work for the tenant?  One who belongs to no tenant's role may
  * for any.
  */
-HOT_PATH bool
+bool
 member_may_work_for(const text *tenant)
 {
-	return !know_user() || likely(!known_bound) || is_own(tenant);
+	return member_is_free() || is_own(tenant);
+}
+
+HOT_PATH bool
+member_is_free(void)
+{
+	return !know_user() || !known_bound;
 }
 
 bool
@@ -264,7 +270,7 @@ member_busy(void)
 	return reading;
 }
 
-HOT_PATH const char *
+const char *
 member_tenant(void)
 {
 	return know_user() ? known_tenant : NULL;

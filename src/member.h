@@ -13,6 +13,12 @@ extern void member_init(void);
  */
 extern const char *member_tenant(void);
 
+/*
+ * Does the user belong to no tenant's role, so that he may work for any?  True
+ * also if it cannot be looked at now.
+ */
+extern bool member_is_free(void);
+
 /* False for a tenant that is none of those of a user who belongs to some. */
 extern bool member_may_work_for(const text *tenant);
 

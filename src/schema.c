@@ -21,6 +21,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "core/hot.h"
 #include "event.h"
 #include "owner.h"
 #include "schema.h"
@@ -96,7 +97,7 @@ read_owner(const char *name, char *tenant)
 	return owned;
 }
 
-static bool
+COLD_PATH static bool
 find_owner(const char *name, char *tenant)
 {
 	bool		owned;
@@ -127,7 +128,7 @@ schema_busy(void)
 	return busy;
 }
 
-const char *
+HOT_PATH const char *
 schema_tenant(Oid schema)
 {
 	SchemaEntry *entry;
