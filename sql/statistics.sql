@@ -36,6 +36,8 @@ SELECT count(*) FROM (TABLE before EXCEPT ALL TABLE answers) AS lost;
 SELECT u.user_id, g.by, s.at, s.requests, s.errors, s.refused, s.cost, s.unique_users FROM (VALUES ('ann'), ('nobody')) AS u(user_id)
 CROSS JOIN (VALUES ('day'), ('total')) AS g(by)
 CROSS JOIN LATERAL meter_usage_stats('acme', '2026-03-01', '2026-03-03', u.user_id, g.by) AS s ORDER BY u.user_id, g.by, s.at;
+-- no hour begins in that time
+SELECT count(*) FROM meter_usage_stats('acme', '2026-03-01 10:10', '2026-03-01 10:40', group_by => 'hour');
 -- without any
 SELECT at, requests, error_rate, cost, unique_users, p95 FROM meter_usage_stats('nobody', '2026-03-01', '2026-03-02', group_by => 'total');
 SELECT count(*) FROM meter_usage_stats('nobody', '2026-03-01', '2026-03-02', group_by => 'endpoint');
@@ -48,6 +50,9 @@ SET timezone = 'UTC';
 SELECT service, method, requests, successes, errors, errors_4xx, errors_5xx, refused, error_rate, cost, unique_users, latency_avg, latency_min, latency_max, requests_per_hour,
 	peak_hour, peak_requests, first_at, last_at
 FROM meter_endpoint_analytics('acme', '/a?x=1', '2026-03-01', '2026-03-04') \gx
+-- 2 requests in the one hour that begins in that time, and in two
+SELECT method, requests, requests_per_hour FROM meter_endpoint_analytics('acme', '/a', '2026-03-01 10:00', '2026-03-01 10:30');
+SELECT method, requests, requests_per_hour FROM meter_endpoint_analytics('acme', '/a', '2026-03-01 08:30', '2026-03-01 11:00');
 SELECT method, requests FROM meter_endpoint_analytics(NULL, '/a', '2026-03-01', '2026-03-02');
 SELECT count(*) FROM meter_endpoint_analytics('acme', '/none', '2026-03-01', '2026-03-04');
 
