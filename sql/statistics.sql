@@ -55,6 +55,12 @@ SELECT method, requests, requests_per_hour FROM meter_endpoint_analytics('acme',
 SELECT method, requests, requests_per_hour FROM meter_endpoint_analytics('acme', '/a', '2026-03-01 08:30', '2026-03-01 11:00');
 SELECT method, requests FROM meter_endpoint_analytics(NULL, '/a', '2026-03-01', '2026-03-02');
 SELECT count(*) FROM meter_endpoint_analytics('acme', '/none', '2026-03-01', '2026-03-04');
+-- and as it is, where it was recorded so, and none
+SET meter.normalize_endpoints = off;
+SELECT meter_track('raw', endpoint => e, at => '2026-03-05') FROM unnest(ARRAY['/users/42', '/users/43', NULL]) AS e;
+RESET meter.normalize_endpoints;
+SELECT appended FROM meter_flush();
+SELECT e, requests FROM unnest(ARRAY['/users/42', '/users/:id', NULL]) AS e CROSS JOIN LATERAL meter_endpoint_analytics('raw', e, '2026-03-05', '2026-03-06');
 
 -- users: ann has 2 requests and costs of 5, the others one
 SELECT * FROM meter_top_users('2026-03-01', '2026-03-04', 'acme');

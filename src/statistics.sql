@@ -101,7 +101,9 @@ BEGIN ATOMIC
 			@extschema@.meter_sketch_merge(u.latency) AS latency, min(u.first_at) AS first_at, max(u.last_at) AS last_at
 		FROM meter.usage_span(meter_endpoint_analytics.tenant, 'api_requests', meter_endpoint_analytics."from",
 			meter_endpoint_analytics."to") AS u
-		WHERE u.endpoint IS NOT DISTINCT FROM @extschema@.meter_normalize_endpoint(meter_endpoint_analytics.endpoint)
+		WHERE (u.endpoint = ANY (ARRAY[meter_endpoint_analytics.endpoint,
+				@extschema@.meter_normalize_endpoint(meter_endpoint_analytics.endpoint)])
+				OR meter_endpoint_analytics.endpoint IS NULL AND u.endpoint IS NULL)
 			AND meter.span_checked(meter_endpoint_analytics."from", meter_endpoint_analytics."to")
 		GROUP BY u.hour, u.service, u.method
 	), total AS (
@@ -128,7 +130,7 @@ BEGIN ATOMIC
 	ORDER BY t.requests DESC, t.service, t.method;
 END;
 COMMENT ON FUNCTION @extschema@.meter_endpoint_analytics(text, text, timestamptz, timestamptz) IS
-'How an endpoint of a tenant, or with null of all tenants, behaves in the hours that begin from one time to, and without, another, up to now: a row for each service and method, most requests first; rates in percent, latencies in milliseconds, requests_per_hour on average over these hours, as far as they are over. The endpoint is normalised as meter_track() does. Errors: 22004 for a null time, 22008 for an infinite one, 22023 if from is not before to';
+'How an endpoint of a tenant, or with null of all tenants, behaves in the hours that begin from one time to, and without, another, up to now: a row for each service and method, most requests first; rates in percent, latencies in milliseconds, requests_per_hour on average over these hours, as far as they are over. The endpoint is looked for as it is given and as meter_normalize_endpoint() has it; null: requests without one. Errors: 22004 for a null time, 22008 for an infinite one, 22023 if from is not before to';
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
