@@ -46,6 +46,18 @@ SET timezone = 'Pacific/Kiritimati';
 SELECT at, requests FROM meter_usage_stats('acme', '2026-03-01', '2026-03-05');
 SET timezone = 'UTC';
 
+-- by the index, also where the tenant is not known before
+PREPARE of_tenant (text) AS SELECT * FROM meter_usage_stats($1, '2026-03-01', '2026-03-04');
+CREATE FUNCTION plan_lines() RETURNS SETOF text LANGUAGE plpgsql
+AS $$BEGIN RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) EXECUTE of_tenant(NULL)'; END$$;
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off;
+SELECT count(*) > 0 AS by_index FROM plan_lines() AS l WHERE l ~ 'Index Cond: .*tenant = \$1.*hour';
+RESET enable_seqscan;
+RESET plan_cache_mode;
+DROP FUNCTION plan_lines();
+DEALLOCATE of_tenant;
+
 -- an endpoint, as it was called
 SELECT service, method, requests, successes, errors, errors_4xx, errors_5xx, refused, error_rate, cost, unique_users, latency_avg, latency_min, latency_max, requests_per_hour,
 	peak_hour, peak_requests, first_at, last_at

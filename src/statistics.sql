@@ -48,7 +48,8 @@ BEGIN ATOMIC
 			u.metric = 'api_requests' AS is_request, u.events, u.errors, u.errors_429 AS refused, u.cost, u.users,
 			u.latency
 		FROM meter.usage_span(meter_usage_stats.tenant, NULL, meter_usage_stats."from", meter_usage_stats."to") AS u
-		WHERE meter_usage_stats.user_id IS NULL
+		-- said once more, for the index also where the tenant is no constant
+		WHERE meter_usage_stats.user_id IS NULL AND u.tenant = meter_usage_stats.tenant
 		UNION ALL
 		SELECT d.day::timestamp AT TIME ZONE 'UTC', NULL, d.metric = 'api_requests', d.events, d.errors, NULL, d.cost,
 			NULL, NULL
