@@ -46,6 +46,15 @@ SELECT meter.chart_value(v, 1) FROM unnest('{1000,10,5,0,NULL}'::numeric[]) AS v
 SELECT meter.chart_level(80, 95.5, 'x');
 SELECT meter.chart_level(125, NULL, 'x');
 
+-- The month of a tenant in New York, and its days: the hour from 04:00 UTC on is the first of 10 March, and what came before it was the ninth.
+INSERT INTO meter.tenant (tenant, time_zone) VALUES ('york', 'America/New_York');
+SELECT count(meter_track('york', cost => c, at => at)) FROM (VALUES (timestamptz '2020-03-10 03:30Z', 5), ('2020-03-10 04:30Z', 7)) AS v (at, c);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT m[1] FROM meter.dashboard_cost(ARRAY[ROW('cost', 'USD', '2020-03-01 05:00Z', '2020-04-01 04:00Z', 12, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::meter.projection], 'york') AS page
+CROSS JOIN LATERAL regexp_matches(page, '<p class="note">.*?</p>|(?:Mon 9|Tue 10|Tue 31) Mar[^<]*', 'g') AS m;
+DELETE FROM meter.tenant;
+
 -- Bad arguments.
 SELECT meter_dashboard('infinity');
 SELECT meter_dashboard("to" => '-infinity');

@@ -475,6 +475,10 @@ UPDATE meter.alert_rule SET enabled = false WHERE rule = 'quota 80';
 SET ROLE regress_analyst;
 SELECT "check", severity, object, finding, remedy FROM meter_doctor() WHERE "check" <> ALL (:'but');
 SELECT count(*) FROM meter.doctor();
+-- but not while it works for a tenant, as findings name others
+SELECT meter_set_tenant('acme');
+SELECT count(*) FROM meter_doctor();
+SELECT meter_set_tenant(NULL);
 SET ROLE regress_app;
 SELECT count(*) FROM meter_doctor();
 RESET ROLE;

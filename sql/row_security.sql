@@ -28,6 +28,8 @@ SELECT count(meter_track(t, endpoint => '/x', user_id => 'u', latency_ms => 5)) 
 SELECT * FROM meter_flush();
 SELECT meter_rollup();
 SELECT count(meter_track(t)) FROM unnest(ARRAY['a', 'b']) AS t;
+INSERT INTO meter.rate_limit (per, max) VALUES ('day', 10);
+SELECT count(meter_check(t)) FROM unnest(ARRAY['a', 'b']) AS t;
 
 CREATE VIEW seen AS
 SELECT 1 AS n, 'event' AS what, tenant, count(*) FROM meter.event GROUP BY tenant UNION ALL
@@ -73,6 +75,8 @@ SELECT tenant, sum(events) FROM meter.live GROUP BY tenant ORDER BY tenant;
 SELECT meter_set_tenant('b');
 SELECT * FROM seen ORDER BY n, tenant;
 SELECT tenant, sum(events) FROM meter.live GROUP BY tenant ORDER BY tenant;
+SELECT tenant, allowed FROM meter.rate_limit_status;
+SELECT tenant, allowed FROM meter.limit_state();
 SELECT tenant FROM meter.tenant;
 SELECT meter_set_tenant(NULL);
 RESET ROLE;

@@ -26,6 +26,8 @@ SELECT jobname, schedule FROM cron.job ORDER BY jobname;
 \set VERBOSITY terse
 SELECT * FROM meter_schedule(rollup => 'now and then');
 \set VERBOSITY default
+-- null does not leave out a job
+SELECT * FROM meter_schedule(close => NULL);
 SELECT jobname, schedule FROM cron.job ORDER BY jobname;
 SELECT meter_unschedule();
 SELECT count(*) FROM cron.job;

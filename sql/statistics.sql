@@ -36,6 +36,8 @@ SELECT count(*) FROM (TABLE before EXCEPT ALL TABLE answers) AS lost;
 SELECT u.user_id, g.by, s.at, s.requests, s.errors, s.refused, s.cost, s.unique_users FROM (VALUES ('ann'), ('nobody')) AS u(user_id)
 CROSS JOIN (VALUES ('day'), ('total')) AS g(by)
 CROSS JOIN LATERAL meter_usage_stats('acme', '2026-03-01', '2026-03-03', u.user_id, g.by) AS s ORDER BY u.user_id, g.by, s.at;
+-- no hour begins in that time
+SELECT count(*) FROM meter_usage_stats('acme', '2026-03-01 10:10', '2026-03-01 10:40', group_by => 'hour');
 -- without any
 SELECT at, requests, error_rate, cost, unique_users, p95 FROM meter_usage_stats('nobody', '2026-03-01', '2026-03-02', group_by => 'total');
 SELECT count(*) FROM meter_usage_stats('nobody', '2026-03-01', '2026-03-02', group_by => 'endpoint');
@@ -44,12 +46,33 @@ SET timezone = 'Pacific/Kiritimati';
 SELECT at, requests FROM meter_usage_stats('acme', '2026-03-01', '2026-03-05');
 SET timezone = 'UTC';
 
+-- by the index, also where the tenant is not known before
+PREPARE of_tenant (text) AS SELECT * FROM meter_usage_stats($1, '2026-03-01', '2026-03-04');
+CREATE FUNCTION plan_lines() RETURNS SETOF text LANGUAGE plpgsql
+AS $$BEGIN RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) EXECUTE of_tenant(NULL)'; END$$;
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off;
+SELECT count(*) > 0 AS by_index FROM plan_lines() AS l WHERE l ~ 'Index Cond: .*tenant = \$1.*hour';
+RESET enable_seqscan;
+RESET plan_cache_mode;
+DROP FUNCTION plan_lines();
+DEALLOCATE of_tenant;
+
 -- an endpoint, as it was called
 SELECT service, method, requests, successes, errors, errors_4xx, errors_5xx, refused, error_rate, cost, unique_users, latency_avg, latency_min, latency_max, requests_per_hour,
 	peak_hour, peak_requests, first_at, last_at
 FROM meter_endpoint_analytics('acme', '/a?x=1', '2026-03-01', '2026-03-04') \gx
+-- 2 requests in the one hour that begins in that time, and in two
+SELECT method, requests, requests_per_hour FROM meter_endpoint_analytics('acme', '/a', '2026-03-01 10:00', '2026-03-01 10:30');
+SELECT method, requests, requests_per_hour FROM meter_endpoint_analytics('acme', '/a', '2026-03-01 08:30', '2026-03-01 11:00');
 SELECT method, requests FROM meter_endpoint_analytics(NULL, '/a', '2026-03-01', '2026-03-02');
 SELECT count(*) FROM meter_endpoint_analytics('acme', '/none', '2026-03-01', '2026-03-04');
+-- and as it is, where it was recorded so, and none
+SET meter.normalize_endpoints = off;
+SELECT meter_track('raw', endpoint => e, at => '2026-03-05') FROM unnest(ARRAY['/users/42', '/users/43', NULL]) AS e;
+RESET meter.normalize_endpoints;
+SELECT appended FROM meter_flush();
+SELECT e, requests FROM unnest(ARRAY['/users/42', '/users/:id', NULL]) AS e CROSS JOIN LATERAL meter_endpoint_analytics('raw', e, '2026-03-05', '2026-03-06');
 
 -- users: ann has 2 requests and costs of 5, the others one
 SELECT * FROM meter_top_users('2026-03-01', '2026-03-04', 'acme');

@@ -70,6 +70,8 @@ GROUP BY c.metric, c.f, c.t, c.unit, c.zone, c.tenant ORDER BY c.unit, c.zone;
 
 -- the day of 23 hours
 SELECT at, lead(at) OVER (ORDER BY at) - at AS long FROM meter_time_series('api_requests', '2026-03-28', '2026-03-31', '1 day', time_zone => 'Europe/Berlin');
+-- In the Azores, at one in the morning clocks are put back to midnight: the first and the second belong to that day.
+SELECT at, lead(at) OVER (ORDER BY at) - at AS long FROM meter_time_series('api_requests', '2025-10-25 00:00', '2025-10-27 02:00', '1 day', time_zone => 'Atlantic/Azores');
 -- steps of several: hours from the first one, days from the first one, weeks from a Monday, quarters and years of the calendar
 SELECT array_agg(at ORDER BY at) FROM meter_time_series('api_requests', '2026-03-28 09:10', '2026-03-29', '6 hours');
 SELECT array_agg(at ORDER BY at) FROM meter_time_series('api_requests', '2026-03-28 09:10', '2026-04-03', '2 days');

@@ -48,6 +48,9 @@ DECLARE
 	charge meter.projection := (SELECT c FROM unnest(costs) AS c WHERE c.basis = 'charge');
 	budget numeric := (SELECT b.amount FROM meter.budget AS b
 		WHERE b.tenant = of_tenant AND b.service IS NULL AND b.period = 'month' AND b.basis = 'cost');
+	-- a tenant's month begins and ends in its time zone, and so do its days
+	zone text := meter.known_time_zone((SELECT t.time_zone FROM meter.tenant AS t WHERE t.tenant = of_tenant));
+	first_day date := (COALESCE(cost.period_from, charge.period_from) AT TIME ZONE zone)::date;
 	seconds numeric;
 	width numeric;
 	x_now numeric;
@@ -75,16 +78,20 @@ BEGIN
 		FROM (
 			SELECT array_agg(least((d.n + 1) * width, x_now) ORDER BY d.n) AS x, array_agg(d.n * width ORDER BY d.n) AS "left",
 				array_agg(0::numeric ORDER BY d.n) AS zero, array_agg(d.total ORDER BY d.n) AS total,
-				array_agg(format('%s&#10;%s, in all %s', to_char((cost.period_from + d.n * interval '1 day') AT TIME ZONE 'UTC', 'Dy FMDD Mon'),
+				array_agg(format('%s&#10;%s, in all %s', to_char(first_day + d.n::integer, 'Dy FMDD Mon'),
 					meter.html_money(d.cost, cost.currency), meter.html_money(d.total, cost.currency)) ORDER BY d.n) AS titles
 			FROM (
 				SELECT g.n::numeric AS n, COALESCE(c.cost, 0) AS cost, COALESCE(sum(c.cost) OVER (ORDER BY g.n), 0) AS total
-				FROM generate_series(0, floor(extract(epoch FROM least(now(), cost.until) - cost.period_from) / 86400)::integer) AS g (n)
+				FROM generate_series(0, (least(now(), cost.until - interval '1 microsecond') AT TIME ZONE zone)::date - first_day) AS g (n)
 				LEFT JOIN (
-					SELECT floor(extract(epoch FROM u.hour - cost.period_from) / 86400)::integer AS n, sum(u.cost) AS cost
-					FROM meter.usage_hourly AS u
-					WHERE u.cost IS NOT NULL AND u.hour >= cost.period_from AND u.hour < now()
-						AND (of_tenant IS NULL OR u.tenant = of_tenant)
+					SELECT (h.hour AT TIME ZONE zone)::date - first_day AS n, sum(h.cost) AS cost
+					FROM (
+						SELECT u.hour, sum(u.cost) AS cost
+						FROM meter.usage_hourly AS u
+						WHERE u.cost IS NOT NULL AND u.hour >= cost.period_from AND u.hour < least(now(), cost.until)
+							AND (of_tenant IS NULL OR u.tenant = of_tenant)
+						GROUP BY u.hour
+					) AS h
 					GROUP BY 1
 				) AS c ON c.n = g.n
 			) AS d
@@ -93,8 +100,8 @@ BEGIN
 			format('Line of the cost of the month: %s until now%s', meter.html_money(cost.current, cost.currency),
 				CASE WHEN cost.expected IS NOT NULL THEN format(', %s expected at its end', meter.html_money(cost.expected, cost.currency)) END));
 	END IF;
-	RETURN meter.dashboard_card('s7', 'Cost this month', format('%s&#8211;%s', to_char(COALESCE(cost.period_from, charge.period_from) AT TIME ZONE 'UTC', 'FMDD Mon'),
-			to_char((COALESCE(cost.until, charge.until) - interval '1 second') AT TIME ZONE 'UTC', 'FMDD Mon YYYY'))
+	RETURN meter.dashboard_card('s7', 'Cost this month', format('%s&#8211;%s', to_char(first_day, 'FMDD Mon'),
+			to_char((COALESCE(cost.until, charge.until) - interval '1 second') AT TIME ZONE zone, 'FMDD Mon YYYY'))
 			|| CASE WHEN cost.method IS NOT NULL THEN format('; forecast: %s%s', replace(meter.html(cost.method), '_', ' '),
 				CASE cost.confidence WHEN 'low' THEN ', less than two weeks of history' ELSE '' END) ELSE '' END,
 		concat_ws(E'\n', format('<dl class="sums">%s</dl>', concat(
@@ -110,7 +117,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION meter.dashboard_cost(meter.projection[], text) IS
-'What the running month costs, day by day, with its projection and the tenant''s budget';
+'What the running month costs, day by day, with its projection and the tenant''s budget; days are those of the tenant''s time zone';
 
 CREATE FUNCTION meter.dashboard_budgets(of_tenant text) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE

@@ -19,6 +19,7 @@
 
 #include "owner.h"
 #include "queue.h"
+#include "row_security.h"
 #include "setting.h"
 #include "shared.h"
 
@@ -38,6 +39,12 @@ meter_doctor(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	OwnerScope	scope;
 
+	/* findings name tenants */
+	if (row_security_tenants() != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("findings are for those who see all tenants"),
+				 errhint("Call meter_doctor() with a role that meter_grant() gave the privileges of analyst or admin, without a tenant's context.")));
 	InitMaterializedSRF(fcinfo, 0);
 	owner_begin(&scope);
 	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,

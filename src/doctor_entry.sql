@@ -43,4 +43,4 @@ CREATE FUNCTION @extschema@.meter_doctor(
 RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.meter_doctor() IS
-'What is misconfigured? A row for each finding, the worst first, and none if all is well: the check (see meter.doctor_check), severity (critical, warning or info), the object, what is wrong with it, and the remedy, lines for psql that end it';
+'What is misconfigured? A row for each finding, the worst first, and none if all is well: the check (see meter.doctor_check), severity (critical, warning or info), the object, what is wrong with it, and the remedy, lines for psql that end it. Errors: 42501 for those who do not see all tenants';

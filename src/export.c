@@ -374,7 +374,9 @@ export_read(ExportState *state)
 	if (portal == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_CURSOR_STATE),
-				 errmsg("the cursor of meter_export() was closed")));
+				 errmsg("the cursor of meter_export() was closed"),
+				 errdetail("It ends with the transaction or the savepoint in which the first line was read."),
+				 errhint("Call meter_export() in FROM, where all lines are read at once.")));
 	SPI_cursor_fetch(portal, true, EXPORT_BATCH);
 
 	/* lines are made in the batch's context, so resetting it frees all */

@@ -43,7 +43,7 @@ CREATE FUNCTION meter.limit_state(
 RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'meter_limit_state';
 COMMENT ON FUNCTION meter.limit_state() IS
-'What shared memory has of the limits of this database''s tenants and users, for meter.rate_limit_status';
+'What shared memory has of the limits of this database''s tenants and users, as far as the user may see them, for meter.rate_limit_status';
 
 CREATE VIEW meter.rate_limit_status AS
 SELECT s.tenant, s.user_id, s.rule_id, s.rule, r.resource, r.unit, r.per, r.kind, r.mode,
@@ -52,8 +52,7 @@ SELECT s.tenant, s.user_id, s.rule_id, s.rule, r.resource, r.unit, r.per, r.kind
 	round(100 * s.used / NULLIF(s."limit", 0), 1) AS used_percent,
 	s.reset_at, s.allowed, s.refused
 FROM meter.limit_state() AS s
-JOIN meter.rate_limit AS r ON r.id = s.rule_id
-WHERE (SELECT meter.visible_tenants()) IS NULL OR s.tenant = ANY ((SELECT meter.visible_tenants())::text[]);
+JOIN meter.rate_limit AS r ON r.id = s.rule_id;
 COMMENT ON VIEW meter.rate_limit_status IS
 'Who is near or over a limit now? A row for each tenant, or user, and rule that was asked for';
 COMMENT ON COLUMN meter.rate_limit_status.tenant IS 'whose limit it is';

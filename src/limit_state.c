@@ -19,6 +19,7 @@
 #include "event.h"
 #include "limit.h"
 #include "quota.h"
+#include "row_security.h"
 #include "rule.h"
 #include "tenant.h"
 
@@ -51,6 +52,7 @@ typedef struct State
 	TimestampTz now;
 	SharedDatabase *database;
 	StateRow   *read;			/* the last one whose facts were read, or NULL */
+	ArrayType  *visible;		/* tenants that the user may see, NULL: all */
 	MemoryContext context;		/* for one row */
 } State;
 
@@ -189,12 +191,17 @@ return_rows(State *state)
 	qsort(state->rows, state->n, sizeof(StateRow), compare_tenants);
 	for (int i = 0; i < state->n; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		find_facts(state, &state->rows[i]);
+		StateRow   *row = &state->rows[i];
 
-		/* rules may be read for that, and then all are */
-		(void) rule_refresh();
-		return_row(state, &state->rows[i]);
+		CHECK_FOR_INTERRUPTS();
+		if (row_security_shows(state->visible, row->tenant, row->tenant_length))
+		{
+			find_facts(state, row);
+
+			/* rules may be read for that, and then all are */
+			(void) rule_refresh();
+			return_row(state, row);
+		}
 		MemoryContextReset(state->context);
 	}
 	MemoryContextSwitchTo(old);
@@ -222,6 +229,7 @@ meter_limit_state(PG_FUNCTION_ARGS)
 	if (account_table == NULL)
 		return (Datum) 0;
 	state.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	state.visible = row_security_tenants();
 	state.max = 2 * ROWS;
 	state.rows = palloc(state.max * sizeof(StateRow));
 	state.clock = account_clock();

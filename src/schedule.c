@@ -45,6 +45,8 @@ static const Job jobs[] = {
 	{"meter close", 2, "CALL %s.meter_close_month()"},
 };
 
+static const char *const schedule_names[] = {"rollup", "maintain", "close"};
+
 static void
 require_pg_cron(void)
 {
@@ -71,6 +73,13 @@ meter_schedule(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	const char *schema = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
 
+	for (int i = 0; i < lengthof(schedule_names); i++)
+	{
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not be null", schedule_names[i])));
+	}
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

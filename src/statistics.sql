@@ -48,7 +48,8 @@ BEGIN ATOMIC
 			u.metric = 'api_requests' AS is_request, u.events, u.errors, u.errors_429 AS refused, u.cost, u.users,
 			u.latency
 		FROM meter.usage_span(meter_usage_stats.tenant, NULL, meter_usage_stats."from", meter_usage_stats."to") AS u
-		WHERE meter_usage_stats.user_id IS NULL
+		-- said once more, for the index also where the tenant is no constant
+		WHERE meter_usage_stats.user_id IS NULL AND u.tenant = meter_usage_stats.tenant
 		UNION ALL
 		SELECT d.day::timestamp AT TIME ZONE 'UTC', NULL, d.metric = 'api_requests', d.events, d.errors, NULL, d.cost,
 			NULL, NULL
@@ -57,7 +58,7 @@ BEGIN ATOMIC
 			AND d.day >= (meter_usage_stats."from" AT TIME ZONE 'UTC')::date
 			AND d.day < meter_usage_stats."to" AT TIME ZONE 'UTC'
 	), point AS (
-		SELECT CASE WHEN a.step IS NOT NULL THEN width_bucket(p.at, a.starts) END AS n, p."group",
+		SELECT CASE WHEN a.step IS NOT NULL THEN width_bucket(p.at, a.starts) ELSE 0 END AS n, p."group",
 			COALESCE(sum(p.events) FILTER (WHERE p.is_request), 0)::bigint AS requests,
 			COALESCE(sum(p.errors) FILTER (WHERE p.is_request), 0)::bigint AS errors,
 			sum(p.refused) FILTER (WHERE p.is_request)::bigint AS refused,
@@ -76,8 +77,10 @@ BEGIN ATOMIC
 		@extschema@.meter_percentile(p.latency, 0.95), @extschema@.meter_percentile(p.latency, 0.99)
 	FROM argument AS a
 	LEFT JOIN LATERAL generate_subscripts(a.starts, 1) AS s(n) ON a.step IS NOT NULL
-	LEFT JOIN point AS p ON p.n = s.n OR a.step IS NULL
-	WHERE a.step IS NOT NULL OR p.requests IS NOT NULL OR meter_usage_stats.group_by = 'total'
+	-- a join with OR could not use a hash
+	LEFT JOIN point AS p ON p.n = COALESCE(s.n, 0)
+	WHERE CASE WHEN a.step IS NOT NULL THEN s.n IS NOT NULL
+		ELSE p.requests IS NOT NULL OR meter_usage_stats.group_by = 'total' END
 	ORDER BY s.n, 3 DESC, p."group";
 END;
 COMMENT ON FUNCTION @extschema@.meter_usage_stats(text, timestamptz, timestamptz, text, text) IS
@@ -99,7 +102,9 @@ BEGIN ATOMIC
 			@extschema@.meter_sketch_merge(u.latency) AS latency, min(u.first_at) AS first_at, max(u.last_at) AS last_at
 		FROM meter.usage_span(meter_endpoint_analytics.tenant, 'api_requests', meter_endpoint_analytics."from",
 			meter_endpoint_analytics."to") AS u
-		WHERE u.endpoint IS NOT DISTINCT FROM @extschema@.meter_normalize_endpoint(meter_endpoint_analytics.endpoint)
+		WHERE (u.endpoint = ANY (ARRAY[meter_endpoint_analytics.endpoint,
+				@extschema@.meter_normalize_endpoint(meter_endpoint_analytics.endpoint)])
+				OR meter_endpoint_analytics.endpoint IS NULL AND u.endpoint IS NULL)
 			AND meter.span_checked(meter_endpoint_analytics."from", meter_endpoint_analytics."to")
 		GROUP BY u.hour, u.service, u.method
 	), total AS (
@@ -117,14 +122,16 @@ BEGIN ATOMIC
 		@extschema@.meter_sketch_avg(t.latency), @extschema@.meter_percentile(t.latency, 0),
 		@extschema@.meter_percentile(t.latency, 1), @extschema@.meter_percentile(t.latency, 0.5),
 		@extschema@.meter_percentile(t.latency, 0.95), @extschema@.meter_percentile(t.latency, 0.99),
-		-- of the time that is over, which may be none
-		round(t.requests / NULLIF(GREATEST(extract(epoch FROM LEAST(meter_endpoint_analytics."to", now())
-			- meter_endpoint_analytics."from"), 0) / 3600, 0), 2), t.peak_hour, t.peak_requests, t.first_at, t.last_at
+		-- of whole hours, as the requests are, and of the time that is over, which may be none
+		round(t.requests / NULLIF(GREATEST(extract(epoch FROM
+			LEAST(date_trunc('hour', LEAST(meter_endpoint_analytics."to", now()) + interval '3599.999999 s', 'UTC'), now())
+			- date_trunc('hour', meter_endpoint_analytics."from" + interval '3599.999999 s', 'UTC')), 0) / 3600, 0), 2),
+		t.peak_hour, t.peak_requests, t.first_at, t.last_at
 	FROM total AS t
 	ORDER BY t.requests DESC, t.service, t.method;
 END;
 COMMENT ON FUNCTION @extschema@.meter_endpoint_analytics(text, text, timestamptz, timestamptz) IS
-'How an endpoint of a tenant, or with null of all tenants, behaves in the hours that begin from one time to, and without, another, up to now: a row for each service and method, most requests first; rates in percent, latencies in milliseconds, requests_per_hour on average over that time. The endpoint is normalised as meter_track() does. Errors: 22004 for a null time, 22008 for an infinite one, 22023 if from is not before to';
+'How an endpoint of a tenant, or with null of all tenants, behaves in the hours that begin from one time to, and without, another, up to now: a row for each service and method, most requests first; rates in percent, latencies in milliseconds, requests_per_hour on average over these hours, as far as they are over. The endpoint is looked for as it is given and as meter_normalize_endpoint() has it; null: requests without one. Errors: 22004 for a null time, 22008 for an infinite one, 22023 if from is not before to';
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 

@@ -92,12 +92,15 @@ BEGIN
 		SELECT array_agg(s.at ORDER BY s.at) INTO starts
 		FROM generate_series(date_trunc('hour', "from" + interval '3599.999999 s', 'UTC'), "to" - interval '1 microsecond', step) AS s(at);
 	ELSE
-		-- days of 23 and 25 hours are one step each, so they are counted by the calendar
+		-- Days of 23 and 25 hours are one step each, so they are counted by the calendar.
+		-- Where midnight comes twice, as in the Azores, a day begins with the first.
 		SELECT array_agg(s.at ORDER BY s.at) INTO starts
 		FROM (
-			SELECT DISTINCT d.local AT TIME ZONE zone AS at
+			SELECT DISTINCT CASE WHEN (m.at - interval '1 hour') AT TIME ZONE zone = d.local
+				THEN m.at - interval '1 hour' ELSE m.at END AS at
 			FROM generate_series(date_trunc(unit, "from" AT TIME ZONE zone),
 				("to" - interval '1 microsecond') AT TIME ZONE zone, step) AS d(local)
+			CROSS JOIN LATERAL (SELECT d.local AT TIME ZONE zone) AS m(at)
 		) AS s
 		WHERE s.at < "to";
 	END IF;

@@ -9,7 +9,7 @@
 # prints.  Each page has a new server, with the extension in database "api";
 # all servers believe that they were started on Tuesday, 2026-11-24, at 18:00
 # UTC, by test/clock.c (the library made of it is named by CLOCK_LIB), so dates
-# in outputs stay true.  The background worker flushes and rolls up by hand only.
+# in outputs stay true.  Pages flush and roll up by hand, unless they say "worker".
 #
 # Comments of HTML in a page, each on a line of its own, tell of what differs:
 #

@@ -14,6 +14,7 @@ use warnings;
 
 use IO::Select;
 use IO::Socket::INET;
+use Time::HiRes qw(time);
 
 @ARGV or die "usage: $0 ADDRESS:PORT [PSQL_OPTION...]\n";
 my ($address, @psql_options) = @ARGV;
@@ -48,14 +49,16 @@ sub run_psql
 	return (0, <$messages> // '');
 }
 
-# The first line of a request, if it comes within two seconds.
+# The first line of a request, if all of it comes within two seconds.
 sub request
 {
 	my ($client) = @_;
 	my $request = '';
+	my $until = time + 2;
 	while ($request !~ /\r?\n\r?\n/ && length $request < 16384)
 	{
-		IO::Select->new($client)->can_read(2) or return '';
+		my $left = $until - time;
+		$left > 0 && IO::Select->new($client)->can_read($left) or return '';
 		sysread($client, $request, 4096, length $request) or return '';
 	}
 	return $request =~ /\A([^\r\n]*)/ ? $1 : '';

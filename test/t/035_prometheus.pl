@@ -15,6 +15,8 @@ use Cwd ();
 use FindBin;
 use lib $FindBin::RealBin;
 use HTTP::Tiny;
+use IO::Select;
+use IO::Socket::INET;
 use IPC::Run ();
 use JSON::PP;
 use MeterTest qw(ask session start_node $by_hand);
@@ -276,6 +278,18 @@ like($http->get("http://127.0.0.1:$port{meter_text}/metrics")->{headers}{'conten
 	qr{^application/openmetrics-text; version=1\.0\.0}, 'the text is served as OpenMetrics');
 is($http->get("http://127.0.0.1:$port{meter_text}/other")->{status}, 404, 'and nothing else is');
 is($http->post("http://127.0.0.1:$port{meter_text}/metrics")->{status}, 400, 'nor to other methods');
+# who sends a request byte by byte keeps others waiting for two seconds, and not as long as he likes
+{
+	my $slow = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port{meter_text}") or die "cannot connect: $!";
+	local $SIG{PIPE} = 'IGNORE';
+	my $answer;
+	for (1 .. 20)
+	{
+		syswrite $slow, 'G';
+		last if IO::Select->new($slow)->can_read(0.5) && defined sysread($slow, $answer, 100);
+	}
+	like($answer, qr{^HTTP/1\.1 400 }, 'a request that does not end is no request');
+}
 
 if ($jobs{meter})
 {

@@ -365,6 +365,19 @@ is_deeply(
 	panel('data_pipeline: Why they were rejected'),
 	plain("SELECT source, tenant, sqlstate, reason, count(*) AS events, max(rejected_at) AS last FROM meter.rejected_event
 		GROUP BY 1, 2, 3, 4 ORDER BY events DESC, source, tenant, sqlstate, reason"), 'what was rejected, and why');
+# whoever rolls up, here no background worker
+my ($rollup) = grep { $_->{job} eq 'rollup' } @{ panel('data_pipeline: Jobs') };
+ok(defined $rollup->{last_run}, 'when the last rollup was');
+# Users are kept by day: those of the days that the range touches, however short it is.
+for my $since ($from, ask(q{SELECT to_char((now() - interval '1 second') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')}))
+{
+	my $whole = $from;
+	$from = $since;
+	my $users = panel('api_analytics: Users')->[0]{users};
+	$from = $whole;
+	is($users, ask("SELECT count(DISTINCT (tenant, user_id)) FROM meter.event WHERE metric = 'api_requests' AND user_id IS NOT NULL
+			AND at >= date_trunc('day', timestamptz '$since', 'UTC')"), "users since $since");
+}
 is((panel('api_analytics: Sizes of responses')->[0]{largest}), 4000000, 'the largest response');
 is((panel('api_analytics: Sizes of responses')->[0]{p95}), 3800000, 'and that of which 95 % are no larger');
 is(scalar @{ panel('tenant_analytics: Violations') }, 1, 'the attempt to reach another tenant is there');
