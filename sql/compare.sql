@@ -148,6 +148,9 @@ SELECT plan, fits FROM meter_compare_plans('2026-04-01', '{busy}', '{pro,starter
 SELECT fits('month', 69);
 INSERT INTO meter.rate_limit (tenant, per, max, kind) VALUES ('busy', 'month', 70, 'window');
 SELECT fits('month', 69);
+-- also if it only warns
+UPDATE meter.rate_limit SET max = 1, mode = 'soft' WHERE tenant = 'busy';
+SELECT fits('month', 69);
 
 -- An analyst may compare, an application not.
 CREATE ROLE regress_compare_analyst;

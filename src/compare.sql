@@ -49,7 +49,7 @@ BEGIN
 	), offered AS (
 		SELECT p.plan, p.multiplier FROM meter.plan AS p WHERE p.plan = ANY (plans)
 	), candidate AS (
-		SELECT s.tenant, o.plan, r.per, r.metric, r.kind,
+		SELECT s.tenant, o.plan, r.per, r.metric, r.kind, r.mode,
 			CASE WHEN num_nonnulls(r.tenant, r.plan) = 0 THEN ceil(r.max * o.multiplier) ELSE r.max END AS max,
 			CASE WHEN num_nonnulls(r.tenant, r.plan) = 0 THEN ceil(r.burst * o.multiplier) ELSE r.burst END AS burst,
 			row_number() OVER (PARTITION BY s.tenant, o.plan, r.per
@@ -57,13 +57,14 @@ BEGIN
 		FROM stay AS s
 		CROSS JOIN offered AS o
 		JOIN meter.rate_limit AS r ON r.tenant = s.tenant OR r.plan = o.plan OR num_nonnulls(r.tenant, r.plan) = 0
-		WHERE r.resource = '*' AND r.unit = 'requests' AND NOT r.per_user AND r.mode = 'enforce'
+		WHERE r.resource = '*' AND r.unit = 'requests' AND NOT r.per_user
 	), rule AS MATERIALIZED (
 		SELECT c.tenant, c.plan, c.per, c.metric,
 			c.max * CASE c.per WHEN 'second' THEN 3600 WHEN 'minute' THEN 60 ELSE 1 END
 				+ CASE WHEN c.kind = 'bucket' THEN COALESCE(c.burst, c.max) ELSE 0 END AS admits
 		FROM candidate AS c
-		WHERE c.rank = 1 AND c.max IS NOT NULL
+		-- what only warns still takes the place of a rule that is less specific
+		WHERE c.rank = 1 AND c.max IS NOT NULL AND c.mode = 'enforce'
 	), hourly AS (
 		SELECT s.tenant, s.time_zone, h.metric, h.hour, sum(h.events - h.errors_429) AS calls
 		FROM stay AS s

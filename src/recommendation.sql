@@ -223,10 +223,12 @@ AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	WITH last_bill AS (
+	WITH gone AS (
+		SELECT t.tenant FROM meter.tenant AS t WHERE t.status = 'cancelled'
+	), last_bill AS (
 		SELECT DISTINCT ON (b.tenant) b.*
 		FROM meter.bill AS b
-		WHERE b.status <> 'void' AND b.period_to <= advice_commitment.at
+		WHERE b.tenant NOT IN (SELECT g.tenant FROM gone AS g) AND b.status <> 'void' AND b.period_to <= advice_commitment.at
 			AND b.period_to > advice_commitment.at - interval '3 months'
 		ORDER BY b.tenant, b.month DESC
 	), unused AS (
@@ -254,13 +256,13 @@ BEGIN
 		jsonb_strip_nulls(jsonb_build_object('credit_id', c.credit_id, 'amount', trim_scale(c.amount),
 			'used', trim_scale(c.used), 'expires_on', c.expires_on, 'reason', c.reason))
 	FROM meter.credit_balance AS c
-	WHERE c.left > 0 AND c.valid_from <= (advice_commitment.at AT TIME ZONE 'UTC')::date
+	WHERE c.tenant NOT IN (SELECT g.tenant FROM gone AS g) AND c.left > 0 AND c.valid_from <= (advice_commitment.at AT TIME ZONE 'UTC')::date
 		AND c.expires_on > (advice_commitment.at AT TIME ZONE 'UTC')::date
 		AND c.expires_on <= (advice_commitment.at AT TIME ZONE 'UTC')::date + 30;
 END
 $$;
 COMMENT ON FUNCTION meter.advice_commitment(timestamptz) IS
-'Part of meter_recommendations(): what each tenant''s last bill that is not older than three months charged as minimum, of the whole bill or of a price, beyond its usage; and what is left of credits that end within 30 days';
+'Part of meter_recommendations(): what each tenant''s last bill that is not older than three months charged as minimum, of the whole bill or of a price, beyond its usage; and what is left of credits that end within 30 days. Not of tenants that are cancelled';
 
 -- --- plans ----------------------------------------------------------------------
 
@@ -296,8 +298,8 @@ BEGIN
 		FROM compared AS c
 		GROUP BY c.tenant
 	)
-	SELECT 'plan', c.tenant, NULL::text, format('Change from plan %s to %s: %s instead of %s %s a month',
-			c.plan, b.plan, b.amount, c.amount, c.currency),
+	SELECT 'plan', c.tenant, NULL::text, format('Change from plan %s to %s: %s instead of %s %s for %s',
+			c.plan, b.plan, b.amount, c.amount, c.currency, to_char(c.month, 'YYYY-MM')),
 		c.amount - b.amount, c.currency,
 		jsonb_build_object('month', c.month, 'plan', c.plan, 'use_plan', b.plan, 'amount', c.amount,
 			'amount_with', b.amount, 'plans', l.plans)
@@ -412,7 +414,7 @@ BEGIN
 		WHEN NOT wanted <@ all_kinds THEN format('unknown kind of recommendation "%s"',
 			(SELECT k FROM unnest(wanted) AS k WHERE k <> ALL (all_kinds) LIMIT 1))
 		WHEN NOT isfinite(to_at) THEN 'at must be finite'
-		WHEN period <= interval '0' OR period > interval '1 year' THEN 'period must be longer than 0 and at most 1 year'
+		WHEN period <= interval '0' OR to_at - period < to_at - interval '1 year' THEN 'period must be longer than 0 and at most 1 year'
 		WHEN small_tokens <= 0 THEN 'small_tokens must be above 0'
 		WHEN cache_for < interval '1 second' OR extract(year FROM cache_for) <> 0 OR extract(month FROM cache_for) <> 0 THEN
 			'cache_for must be a second or longer and have no months'
