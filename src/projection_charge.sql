@@ -509,8 +509,9 @@ AS $$
 DECLARE
 	subjects meter.projection_subject[];
 	budgets uuid[];
-	charged text[] := ARRAY(SELECT b.tenant FROM meter.budget AS b WHERE b.basis = 'charge' AND b.period = 'month');
-	of_tenant text;
+	charged text[];
+	first integer := 1;
+	size integer;
 BEGIN
 	SELECT array_agg(b.budget_id ORDER BY b.no),
 		array_agg(ROW(b.no, b.tenant, b.service, b.time_zone, b.period_from, b.period_to)::meter.projection_subject ORDER BY b.no)
@@ -529,25 +530,28 @@ BEGIN
 	JOIN unnest(subjects) AS s ON s.no = c.no
 	JOIN meter.budget AS b ON b.budget_id = budgets[c.no];
 
-	IF charged <> '{}' THEN
+	-- those last that could not be rated when that was last tried; new ones are searched for by halves
+	SELECT array_agg(b.tenant ORDER BY w.error IS NOT NULL, b.tenant), count(*) FILTER (WHERE w.error IS NULL)
+	INTO charged, size
+	FROM meter.budget_now AS b
+	LEFT JOIN meter.budget_period AS w ON w.budget_id = b.budget_id AND w.period_from = b.period_from
+	WHERE b.basis = 'charge';
+	WHILE first <= cardinality(charged) LOOP
+		size := LEAST(GREATEST(size, 1), cardinality(charged) - first + 1);
 		BEGIN
 			RETURN QUERY
 			SELECT b.budget_id, c.answer
-			FROM meter.projection_charge(charged, budget_projection.at, NULL, 'auto') AS c
+			FROM meter.projection_charge(charged[first : first + size - 1], budget_projection.at, NULL, 'auto') AS c
 			JOIN meter.budget AS b ON b.tenant = c.tenant AND b.basis = 'charge' AND b.period = 'month';
+			first := first + size;
+			size := size * 2;
 		EXCEPTION WHEN data_exception OR object_not_in_prerequisite_state THEN
-			FOREACH of_tenant IN ARRAY charged LOOP
-				BEGIN
-					RETURN QUERY
-					SELECT b.budget_id, c.answer
-					FROM meter.projection_charge(ARRAY[of_tenant], budget_projection.at, NULL, 'auto') AS c
-					JOIN meter.budget AS b ON b.tenant = c.tenant AND b.basis = 'charge' AND b.period = 'month';
-				EXCEPTION WHEN data_exception OR object_not_in_prerequisite_state THEN
-					NULL;
-				END;
-			END LOOP;
+			IF size = 1 THEN
+				first := first + 1;
+			END IF;
+			size := size / 2;
 		END;
-	END IF;
+	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION meter.budget_projection(timestamptz) IS
