@@ -130,13 +130,20 @@ BEGIN
 		WHERE p.plan = ANY (plans) OR (plans IS NULL
 			AND EXISTS (SELECT FROM meter.plan_version AS v WHERE v.plan = p.plan)));
 
-	-- who has a plan, and the days that are charged, whichever plans they were
+	-- who has a plan, and the days that are charged, whichever plans they were; one
+	-- who was gone for a time has two stays
 	stays := ARRAY(
 		SELECT ROW(t.tenant, s.time_zone, t.plan, min(s.charged_from), max(s.to_day))::meter.billing_stay
-		FROM meter.billing_span(of_month, meter_compare_plans.tenants) AS s
+		FROM (
+			SELECT b.*, count(*) FILTER (WHERE b.came_back) OVER (PARTITION BY b.tenant ORDER BY b.from_day) AS stay
+			FROM (
+				SELECT s.*, lag(s.to_day) OVER (PARTITION BY s.tenant ORDER BY s.from_day) < s.from_day AS came_back
+				FROM meter.billing_span(of_month, meter_compare_plans.tenants) AS s
+			) AS b
+		) AS s
 		JOIN meter.tenant AS t ON t.tenant = s.tenant
 		WHERE t.plan IS NOT NULL AND t.status <> 'cancelled'
-		GROUP BY t.tenant, s.time_zone, t.plan
+		GROUP BY t.tenant, s.time_zone, t.plan, s.stay
 		HAVING min(s.charged_from) < max(s.to_day));
 	-- what would be, not what a final bill holds fast
 	periods := ARRAY(
@@ -257,7 +264,7 @@ BEGIN
 					'amount', meter.bill_decimals(f.max_amount)) ELSE '[]' END
 				|| CASE WHEN f.min_amount > 0 THEN jsonb_build_object('kind', 'minimum',
 					'amount', meter.bill_decimals(f.min_amount)) ELSE '[]' END AS steps
-		FROM subject AS s
+		FROM (SELECT DISTINCT s.tenant, s.plan, s.is_current, s.currency, s.digits FROM subject AS s) AS s
 		LEFT JOIN fee AS f ON f.tenant = s.tenant AND f.plan = s.plan
 		LEFT JOIN line AS l ON l.tenant = s.tenant AND l.plan = s.plan
 		LEFT JOIN coupon AS c ON c.tenant = s.tenant
