@@ -15,17 +15,21 @@ SELECT * FROM (VALUES
 	('month', 'UTC', 31, '2026-03-30 23:00:00+00'), ('month', 'UTC', 31, '2026-03-31 00:00:00+00'),
 	('month', 'Europe/Berlin', 1, '2026-03-31 21:59:59+00'), ('month', 'Europe/Berlin', 1, '2026-03-31 22:00:00+00'),
 	('day', 'Europe/Berlin', 1, '2026-03-29 12:00:00+00'), ('day', 'America/New_York', 9, '2026-11-01 04:30:00+00'),
-	('day', 'Asia/Kolkata', 1, '2026-11-01 18:29:00+00')) AS v(period, zone, anchor, at)
+	('day', 'Asia/Kolkata', 1, '2026-11-01 18:29:00+00'),
+	-- where clocks have midnight twice, a day and a month begin with the second
+	('month', 'America/Havana', 1, '2026-11-01 04:30:00+00'), ('month', 'America/Havana', 1, '2026-11-01 05:00:00+00'),
+	('day', 'Atlantic/Azores', 1, '2026-10-25 00:30:00+00')) AS v(period, zone, anchor, at)
 CROSS JOIN LATERAL meter.budget_bounds(v.period, v.zone, v.anchor, v.at::timestamptz) AS b;
 -- every instant is in the period that is said, and periods leave no gap
 SELECT count(*), count(*) FILTER (WHERE g.at >= b.period_from AND g.at < b.period_to
 	AND n.period_from = b.period_to AND l.period_to = b.period_from) AS right
 FROM (VALUES (1), (2), (28), (29), (30), (31)) AS a(anchor)
 CROSS JOIN (VALUES ('month'), ('day')) AS p(period)
-CROSS JOIN generate_series('2024-01-01 00:30+00'::timestamptz, '2025-03-05', '7 hours') AS g(at)
-CROSS JOIN LATERAL meter.budget_bounds(p.period, 'Europe/Berlin', a.anchor, g.at) AS b
-CROSS JOIN LATERAL meter.budget_bounds(p.period, 'Europe/Berlin', a.anchor, b.period_to) AS n
-CROSS JOIN LATERAL meter.budget_bounds(p.period, 'Europe/Berlin', a.anchor, b.period_from - interval '1 second') AS l;
+CROSS JOIN (VALUES ('Europe/Berlin', interval '7 hours'), ('America/Havana', '30 minutes')) AS z(zone, step)
+CROSS JOIN generate_series('2024-01-01 00:30+00'::timestamptz, '2025-03-05', z.step) AS g(at)
+CROSS JOIN LATERAL meter.budget_bounds(p.period, z.zone, a.anchor, g.at) AS b
+CROSS JOIN LATERAL meter.budget_bounds(p.period, z.zone, a.anchor, b.period_to) AS n
+CROSS JOIN LATERAL meter.budget_bounds(p.period, z.zone, a.anchor, b.period_from - interval '1 second') AS l;
 
 -- Bad budgets.
 \set VERBOSITY terse
@@ -126,6 +130,15 @@ DELETE FROM meter.budget WHERE tenant = 'b';
 SELECT (meter_check('b')).reason;
 ROLLBACK TO kept;
 SELECT (meter_check('b')).reason;
+
+-- In the first hour of a day it is as if that hour were over: 1 of 24.  It is that hour now in one of these zones.
+INSERT INTO meter.tenant (tenant, time_zone)
+SELECT 'early', 'Etc/GMT' || to_char(CASE WHEN h > 12 THEN h - 24 ELSE h END, 'FMSG99') FROM extract(hour FROM now() AT TIME ZONE 'UTC') AS h;
+INSERT INTO meter.budget (tenant, period, amount) VALUES ('early', 'day', 100);
+SELECT meter_track('early', cost => 1, at => now());
+SELECT roll();
+SELECT spent, trim_scale(projected) AS projected FROM meter.budget_status WHERE tenant = 'early';
+DELETE FROM meter.budget WHERE tenant = 'early';
 
 -- All of it is what the log says.
 SELECT count(*), count(*) FILTER (WHERE s.spent = (

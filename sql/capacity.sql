@@ -122,6 +122,11 @@ SELECT meter_rollup();
 SELECT * FROM meter.provisioning('2026-04-10 00:00+00') ORDER BY metric, tenant;
 -- an hour later low has had 1 for 167 hours and 100 for 1: 267 / 168
 SELECT * FROM meter.provisioning('2026-04-10 01:00+00') WHERE tenant = 'low';
+-- whoever is gone does not keep his last level
+BEGIN;
+UPDATE meter.tenant SET status = 'cancelled' WHERE tenant = 'own';
+SELECT tenant FROM meter.provisioning('2026-04-10 00:00+00') WHERE tenant IN ('own', 'on pro');
+ROLLBACK;
 -- the same levels as those of meter.gauge_level
 SELECT count(*), bool_and(l.level_seconds = g.level_seconds AND l.seconds = g.seconds) AS same
 FROM meter.gauge_load(ARRAY['memory_gb', 'cpu', 'cpu_max'], '2026-04-03 00:00+00', '2026-04-10 00:00+00') AS l

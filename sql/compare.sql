@@ -115,6 +115,20 @@ UPDATE meter.plan_version SET trial_days = 20 WHERE plan = 'flat';
 INSERT INTO meter.tenant (tenant, plan, started_on) VALUES ('new', 'flat', '2026-04-01');
 SELECT plan, base FROM meter_compare_plans('2026-04-01', '{new}') ORDER BY plan;
 
+-- Who was gone from the 6th to the 20th is charged for 15 of 30 days on any plan, as his bill says, and for what he has used
+-- on them: 20 calls at 0.03 and 1 % of 10 and 10, and 0.5 for each.
+BEGIN;
+UPDATE meter.plan_version SET trial_days = 0 WHERE plan = 'flat';
+INSERT INTO meter.tenant (tenant, plan, started_on) VALUES ('back', 'flat', '2026-01-01');
+INSERT INTO meter.subscription (tenant, valid_from, plan) VALUES ('back', '2026-01-01', 'flat'), ('back', '2026-04-06', NULL), ('back', '2026-04-21', 'flat');
+SELECT count(meter_track('back', quantity => 10, at => a)) FROM unnest(ARRAY['2026-04-05 12:00+00', '2026-04-10 12:00+00', '2026-04-21 12:00+00']::timestamptz[]) AS a;
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT plan, is_current, base, trim_scale(usage) AS usage, trim_scale(amount) AS amount,
+	CASE WHEN is_current THEN (SELECT sum(b.amount) FROM meter_bill('back', '2026-04-01') AS b) END AS billed
+FROM meter_compare_plans('2026-04-01', '{back}', '{starter}') ORDER BY plan;
+ROLLBACK;
+
 -- Who cannot be rated keeps no other from it: a coupon in francs.
 INSERT INTO meter.tenant_coupon (tenant, coupon, valid_from) VALUES ('big', 'FRANC', '2026-01-01');
 SELECT DISTINCT tenant FROM meter_compare_plans('2026-04-01') ORDER BY 1;
@@ -147,6 +161,9 @@ INSERT INTO meter.rate_limit (per, max, kind) VALUES ('month', 35, 'window');
 SELECT plan, fits FROM meter_compare_plans('2026-04-01', '{busy}', '{pro,starter}') ORDER BY plan;
 SELECT fits('month', 69);
 INSERT INTO meter.rate_limit (tenant, per, max, kind) VALUES ('busy', 'month', 70, 'window');
+SELECT fits('month', 69);
+-- also if it only warns
+UPDATE meter.rate_limit SET max = 1, mode = 'soft' WHERE tenant = 'busy';
 SELECT fits('month', 69);
 
 -- An analyst may compare, an application not.

@@ -150,6 +150,35 @@ FROM meter_project('shop', at => '2026-09-11 00:00+00') AS p, jsonb_each(p.detai
 SELECT basis, period_from AT TIME ZONE 'UTC' AS "from", until AT TIME ZONE 'UTC' AS until, current, round(expected, 3) AS expected
 FROM meter_project('bolt', at => '2026-09-11 00:00+00');
 
+-- Users of the time before are those of 30 days, whatever clocks did here in March: on 2 March one came, and one more until
+-- the end; now there is one after a day.
+INSERT INTO meter.tenant (tenant, started_on) VALUES ('club', '2026-01-01');
+INSERT INTO meter.price (price, tenant, metric, aggregation, model, params) VALUES ('users', 'club', 'calls', 'unique', 'per_unit', '{"unit_amount": 1}');
+SELECT count(meter_track('club', 'calls', user_id => u, at => a)) FROM (VALUES ('a', '2026-03-02 00:30+00'::timestamptz),
+	('b', '2026-03-20 10:00+00'), ('b', '2026-04-01 10:00+00')) AS v (u, a);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT current, expected FROM meter_project('club', at => '2026-04-02 00:00+00') WHERE basis = 'charge';
+
+-- In Havana November begins with the second midnight of its first day, when clocks are set back: 24 a day until 9 October
+-- are 216, and 31 times 24 in October.  In the hour between, 24.5 of the 25 hours of 31 October are over: 216 / 30.98 * 31;
+-- until then it is 24 * 0.5 / 25 less.
+INSERT INTO meter.tenant (tenant, time_zone) VALUES ('cuba', 'America/Havana');
+INSERT INTO meter.inbox (tenant, cost, at)
+SELECT 'cuba', 24, d AT TIME ZONE 'America/Havana' FROM generate_series('2026-08-01 12:00'::timestamp, '2026-10-09 12:00', '1 day') AS d;
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT period_from AT TIME ZONE 'UTC' AS "from", until AT TIME ZONE 'UTC' AS until, current, expected
+FROM meter_project('cuba', at => '2026-10-10 04:00+00');
+SELECT current, round(expected, 6) AS expected FROM meter_project('cuba', method => 'run_rate', at => '2026-11-01 04:30+00');
+SELECT current, expected FROM meter_project('cuba', until => '2026-11-01 04:30+00', at => '2026-10-10 04:00+00');
+
+-- A series has the days of its own time zone, whatever others begin with: 28 July to 10 September.
+SELECT min(d.day), max(d.day), count(*) FROM meter.projection_daily(ARRAY[
+	ROW(1, 'shop', 'calls', '{}', false, 'events', 'UTC', '2026-10-01 00:00+00', '2026-11-01 00:00+00'),
+	ROW(2, 'shop', 'calls', '{}', false, 'events', 'America/New_York', '2026-10-01 04:00+00', '2026-11-01 04:00+00')
+	]::meter.projection_key[], '2026-10-20 02:00+00') AS d WHERE d.key = 1;
+
 -- Another currency is that of the bill.
 UPDATE meter.tenant SET currency = 'EUR' WHERE tenant = 'bolt';
 SELECT meter_project('bolt', at => '2026-09-11 00:00+00');

@@ -15,7 +15,8 @@ SELECT * FROM meter_recommendations('{model,weather}');
 SELECT * FROM meter_recommendations(ARRAY['model', NULL]);
 SELECT * FROM meter_recommendations(period => NULL);
 SELECT * FROM meter_recommendations(period => '0');
-SELECT * FROM meter_recommendations(period => '2 years');
+SELECT * FROM meter_recommendations(period => '366 days', at => '2026-04-01');
+SELECT * FROM meter_recommendations(period => '365 days', at => '2026-04-01');
 SELECT * FROM meter_recommendations(small_tokens => 0);
 SELECT * FROM meter_recommendations(cache_for => '1 month');
 SELECT * FROM meter_recommendations(cache_for => '0.5 seconds');
@@ -131,6 +132,11 @@ CALL meter_close_month('2026-03-01');
 RESET client_min_messages;
 SELECT tenant, title, saving, currency, evidence - 'credit_id' AS evidence FROM meter_recommendations('{commitment}', at => '2026-04-01') ORDER BY tenant, title;
 SELECT tenant, title FROM meter_recommendations('{commitment}', at => '2026-05-01') WHERE title ~ 'credit' ORDER BY tenant, title;
+-- who is gone has nothing to lower
+BEGIN;
+UPDATE meter.tenant SET status = 'cancelled' WHERE tenant = 'peter';
+SELECT tenant, title FROM meter_recommendations('{commitment}', at => '2026-04-01') ORDER BY tenant, title;
+ROLLBACK;
 -- a bill of three months ago tells of no more
 SELECT count(*) FROM meter_recommendations('{commitment}', at => '2026-07-01');
 SELECT meter_void_bill('peter', '2026-03-01', 'test');

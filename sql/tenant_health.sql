@@ -27,6 +27,8 @@ UNION ALL SELECT '2026-04-08 10:00+00', 'errors', CASE WHEN i <= 11 THEN 500 ELS
 UNION ALL SELECT '2026-04-08 10:00+00', 'mixed', CASE WHEN i <= 10 THEN 429 WHEN i <= 19 THEN 404 ELSE 200 END, 100 FROM generate_series(1, 100) AS i
 -- 4400 ms, 4 fifths of the way from 2000 to 5000: 12 of 15 points
 UNION ALL SELECT '2026-04-08 10:00+00', 'slow', 200, 4400 FROM generate_series(1, 50) AS i
+-- of 30 requests, 19 latencies are too few to say
+UNION ALL SELECT '2026-04-08 10:00+00', 'untimed', 200, CASE WHEN i <= 19 THEN 9000 END FROM generate_series(1, 30) AS i
 -- too few to say
 UNION ALL SELECT '2026-04-08 10:00+00', 'few', 500, 9000 FROM generate_series(1, 19) AS i
 -- everything: 10 of 40 refused, 15 of 30 failed, 6 s, down by 80 %, violations: 15 + 30 + 15 + 30 + 20 = 110 points

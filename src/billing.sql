@@ -5,6 +5,13 @@
 -- begins at its local midnight; where clocks skip that, right after; where they
 -- have it twice, with the second.
 
+CREATE FUNCTION meter.billing_day(at timestamptz, time_zone text) RETURNS date
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+RETURN (at AT TIME ZONE time_zone)::date
+	- CASE WHEN (at AT TIME ZONE time_zone)::date::timestamp AT TIME ZONE time_zone > at THEN 1 ELSE 0 END;
+COMMENT ON FUNCTION meter.billing_day(timestamptz, text) IS
+'The day that an instant belongs to, of days as billing has them in a time zone: where clocks have midnight twice, the hour between belongs to the day before';
+
 CREATE FUNCTION meter.billing_span(month date, tenants text[] DEFAULT NULL)
 RETURNS TABLE (tenant text, month date, period_from date, period_to date, time_zone text,
 	currency text, tax_percent numeric, plan text, from_day date, to_day date, charged_from date)

@@ -241,7 +241,8 @@ AS $$
 DECLARE
 	stale text[];
 	chunk record;
-	of_tenant text;
+	first integer;
+	size integer;
 	message text;
 	refreshed bigint := 0;
 BEGIN
@@ -266,9 +267,11 @@ BEGIN
 	WITH gone AS (DELETE FROM meter.budget_stale AS s RETURNING s.tenant)
 	SELECT array_agg(DISTINCT g.tenant) INTO stale FROM gone AS g;
 	FOR chunk IN
-		SELECT d.month, array_agg(d.tenant) AS tenants
+		SELECT d.month, array_agg(d.tenant ORDER BY d.failed, d.tenant) AS tenants,
+			count(*) FILTER (WHERE NOT d.failed)::integer AS sound
 		FROM (
-			SELECT b.month, b.tenant, (row_number() OVER (PARTITION BY b.month ORDER BY b.tenant) - 1) / 1000 AS n
+			SELECT b.month, b.tenant, w.error IS NOT NULL AS failed,
+				(row_number() OVER (PARTITION BY b.month ORDER BY w.error IS NOT NULL, b.tenant) - 1) / 1000 AS n
 			FROM meter.budget_now AS b
 			JOIN meter.budget_period AS w ON w.budget_id = b.budget_id AND w.period_from = b.period_from
 			WHERE b.basis = 'charge'
@@ -276,26 +279,30 @@ BEGIN
 		) AS d
 		GROUP BY d.month, d.n
 	LOOP
-		BEGIN
-			PERFORM meter.budget_rate(chunk.month, chunk.tenants);
-		EXCEPTION WHEN data_exception OR integrity_constraint_violation OR raise_exception
-				OR object_not_in_prerequisite_state THEN
-			-- one that cannot be rated shall not keep others from it
-			FOREACH of_tenant IN ARRAY chunk.tenants LOOP
-				BEGIN
-					PERFORM meter.budget_rate(chunk.month, ARRAY[of_tenant]);
-				EXCEPTION WHEN data_exception OR integrity_constraint_violation OR raise_exception
-						OR object_not_in_prerequisite_state THEN
+		first := 1;
+		size := chunk.sound;
+		-- one that cannot be rated shall not keep others from it: new ones are searched for by halves
+		WHILE first <= cardinality(chunk.tenants) LOOP
+			size := LEAST(GREATEST(size, 1), cardinality(chunk.tenants) - first + 1);
+			BEGIN
+				PERFORM meter.budget_rate(chunk.month, chunk.tenants[first : first + size - 1]);
+				first := first + size;
+				size := size * 2;
+			EXCEPTION WHEN data_exception OR integrity_constraint_violation OR raise_exception
+					OR object_not_in_prerequisite_state THEN
+				IF size = 1 THEN
 					GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
 					UPDATE meter.budget_period AS w SET counted_at = now(), error = message
 					FROM meter.budget_now AS b
-					WHERE b.basis = 'charge' AND b.tenant = of_tenant AND w.budget_id = b.budget_id
+					WHERE b.basis = 'charge' AND b.tenant = chunk.tenants[first] AND w.budget_id = b.budget_id
 						AND w.period_from = b.period_from;
-					RAISE WARNING 'charges of tenant "%" could not be reckoned for its budget', of_tenant
+					RAISE WARNING 'charges of tenant "%" could not be reckoned for its budget', chunk.tenants[first]
 						USING DETAIL = message;
-				END;
-			END LOOP;
-		END;
+					first := first + 1;
+				END IF;
+				size := size / 2;
+			END;
+		END LOOP;
 		refreshed := refreshed + cardinality(chunk.tenants);
 	END LOOP;
 	PERFORM meter.budget_lock();

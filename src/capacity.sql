@@ -235,6 +235,8 @@ BEGIN ATOMIC
 		LEFT JOIN meter.tenant AS t ON t.tenant = l.tenant
 		JOIN meter.gauge_limit AS g ON g.metric = l.metric
 			AND (g.tenant = l.tenant OR g.plan = t.plan OR g.tenant IS NULL AND g.plan IS NULL)
+		-- whose last samples would hold for ever
+		WHERE t.status IS DISTINCT FROM 'cancelled'
 		ORDER BY l.tenant, l.metric, g.tenant NULLS LAST, g.plan NULLS LAST
 	), hourly AS (
 		SELECT r.tenant, r.metric, r.low_percent, r.high_percent, u.seconds, u.level_seconds,
@@ -270,7 +272,7 @@ COMMENT ON FUNCTION meter.provisioning(timestamptz) IS
 CREATE VIEW meter.provisioning AS
 SELECT p.* FROM meter.provisioning(now()) AS p;
 COMMENT ON VIEW meter.provisioning IS
-'Which tenants have more than they use, and which less than they need? The levels of the last seven days of each gauge that has a limit in meter.gauge_limit, all dimensions together';
+'Which tenants have more than they use, and which less than they need? The levels of the last seven days of each gauge that has a limit in meter.gauge_limit, all dimensions together; without tenants that are cancelled';
 COMMENT ON COLUMN meter.provisioning.tenant IS 'the tenant';
 COMMENT ON COLUMN meter.provisioning.metric IS 'the gauge';
 COMMENT ON COLUMN meter.provisioning.status IS

@@ -49,7 +49,7 @@ BEGIN
 	), offered AS (
 		SELECT p.plan, p.multiplier FROM meter.plan AS p WHERE p.plan = ANY (plans)
 	), candidate AS (
-		SELECT s.tenant, o.plan, r.per, r.metric, r.kind,
+		SELECT s.tenant, o.plan, r.per, r.metric, r.kind, r.mode,
 			CASE WHEN num_nonnulls(r.tenant, r.plan) = 0 THEN ceil(r.max * o.multiplier) ELSE r.max END AS max,
 			CASE WHEN num_nonnulls(r.tenant, r.plan) = 0 THEN ceil(r.burst * o.multiplier) ELSE r.burst END AS burst,
 			row_number() OVER (PARTITION BY s.tenant, o.plan, r.per
@@ -57,13 +57,14 @@ BEGIN
 		FROM stay AS s
 		CROSS JOIN offered AS o
 		JOIN meter.rate_limit AS r ON r.tenant = s.tenant OR r.plan = o.plan OR num_nonnulls(r.tenant, r.plan) = 0
-		WHERE r.resource = '*' AND r.unit = 'requests' AND NOT r.per_user AND r.mode = 'enforce'
+		WHERE r.resource = '*' AND r.unit = 'requests' AND NOT r.per_user
 	), rule AS MATERIALIZED (
 		SELECT c.tenant, c.plan, c.per, c.metric,
 			c.max * CASE c.per WHEN 'second' THEN 3600 WHEN 'minute' THEN 60 ELSE 1 END
 				+ CASE WHEN c.kind = 'bucket' THEN COALESCE(c.burst, c.max) ELSE 0 END AS admits
 		FROM candidate AS c
-		WHERE c.rank = 1 AND c.max IS NOT NULL
+		-- what only warns still takes the place of a rule that is less specific
+		WHERE c.rank = 1 AND c.max IS NOT NULL AND c.mode = 'enforce'
 	), hourly AS (
 		SELECT s.tenant, s.time_zone, h.metric, h.hour, sum(h.events - h.errors_429) AS calls
 		FROM stay AS s
@@ -129,13 +130,20 @@ BEGIN
 		WHERE p.plan = ANY (plans) OR (plans IS NULL
 			AND EXISTS (SELECT FROM meter.plan_version AS v WHERE v.plan = p.plan)));
 
-	-- who has a plan, and the days that are charged, whichever plans they were
+	-- who has a plan, and the days that are charged, whichever plans they were; one
+	-- who was gone for a time has two stays
 	stays := ARRAY(
 		SELECT ROW(t.tenant, s.time_zone, t.plan, min(s.charged_from), max(s.to_day))::meter.billing_stay
-		FROM meter.billing_span(of_month, meter_compare_plans.tenants) AS s
+		FROM (
+			SELECT b.*, count(*) FILTER (WHERE b.came_back) OVER (PARTITION BY b.tenant ORDER BY b.from_day) AS stay
+			FROM (
+				SELECT s.*, lag(s.to_day) OVER (PARTITION BY s.tenant ORDER BY s.from_day) < s.from_day AS came_back
+				FROM meter.billing_span(of_month, meter_compare_plans.tenants) AS s
+			) AS b
+		) AS s
 		JOIN meter.tenant AS t ON t.tenant = s.tenant
 		WHERE t.plan IS NOT NULL AND t.status <> 'cancelled'
-		GROUP BY t.tenant, s.time_zone, t.plan
+		GROUP BY t.tenant, s.time_zone, t.plan, s.stay
 		HAVING min(s.charged_from) < max(s.to_day));
 	-- what would be, not what a final bill holds fast
 	periods := ARRAY(
@@ -256,7 +264,7 @@ BEGIN
 					'amount', meter.bill_decimals(f.max_amount)) ELSE '[]' END
 				|| CASE WHEN f.min_amount > 0 THEN jsonb_build_object('kind', 'minimum',
 					'amount', meter.bill_decimals(f.min_amount)) ELSE '[]' END AS steps
-		FROM subject AS s
+		FROM (SELECT DISTINCT s.tenant, s.plan, s.is_current, s.currency, s.digits FROM subject AS s) AS s
 		LEFT JOIN fee AS f ON f.tenant = s.tenant AND f.plan = s.plan
 		LEFT JOIN line AS l ON l.tenant = s.tenant AND l.plan = s.plan
 		LEFT JOIN coupon AS c ON c.tenant = s.tenant

@@ -13,7 +13,7 @@ BEGIN
 		EXCEPTION WHEN data_exception OR object_not_in_prerequisite_state THEN
 			-- prices that cannot be applied shall not keep all else from being seen
 			RETURN ARRAY(
-				SELECT meter.projection_of_cost(b.period_from, b.period_to, c.current, c.answer)
+				SELECT meter.projection_of_cost(meter.projection_currency(t.tenant, now()), b.period_from, b.period_to, c.current, c.answer)
 				FROM meter.tenant AS t
 				CROSS JOIN LATERAL (SELECT meter.known_time_zone(t.time_zone) AS time_zone OFFSET 0) AS z
 				CROSS JOIN LATERAL meter.budget_bounds('month', z.time_zone, t.billing_anchor, now()) AS b

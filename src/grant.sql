@@ -27,7 +27,7 @@ BEGIN
 			'meter_headers', 'header_.*',
 			'limit_state', 'account_state', 'quota_used', 'meter_quota', 'quota_state', 'known_time_zone', 'resource_matches(_any)?',
 			'meter_(explain_)?charge(_events|_check)?',
-			'currency_digits', 'fx', 'billing_(span|period|plan|(stay_)?price|segment|usage|usage_missing)',
+			'currency_digits', 'fx', 'billing_(day|span|period|plan|(stay_)?price|segment|usage|usage_missing)',
 			'segment_.*', 'event_dims', 'usage_position', 'meter_bill(_json)?', 'bill_.*',
 			'cost', 'cost_month', 'meter_export', 'export_latency', 'budget_bounds',
 			'storage_growth', 'meter_forecast_storage', 'request_growth', 'tenant_growth', 'gauge_load', 'provisioning',
@@ -37,7 +37,7 @@ BEGIN
 			'meter_endpoint_analytics', 'meter_top_users', 'meter_normalize_endpoint',
 			'meter_api_version_usage', 'api_version_.*', 'meter_dashboard', 'dashboard_.*', 'chart_.*', 'html(_.*)?', 'severity_rank',
 			'meter_current_tenant', 'visible_tenants', 'meter_sketch.*', 'meter_percentile', 'users_.*',
-			'currency_digits', 'request_growth', 'budget_bounds', 'known_time_zone', 'meter_mark_read',
+			'currency_digits', 'request_growth', 'billing_day', 'budget_bounds', 'known_time_zone', 'meter_mark_read',
 			'meter_export', 'export_latency']
 		WHEN 'admin' THEN ARRAY['(?!meter_grant$).*']
 	END, '|') || ')$';

@@ -41,10 +41,9 @@ RETURN 84;
 COMMENT ON FUNCTION meter.projection_days() IS
 'How many days of history projections go by';
 
-CREATE FUNCTION meter.projection_steps(at timestamptz, until timestamptz, time_zone text,
-	OUT today date, OUT known_from timestamptz, OUT elapsed double precision, OUT horizon integer, OUT last double precision)
-RETURNS record
-LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+CREATE FUNCTION meter.projection_steps(at timestamptz, until timestamptz, time_zone text)
+RETURNS TABLE (today date, known_from timestamptz, elapsed double precision, horizon integer, last double precision)
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
 	SELECT d.today, (d.today - meter.projection_days())::timestamp AT TIME ZONE time_zone,
 		extract(epoch FROM at - d.today::timestamp AT TIME ZONE time_zone)
@@ -53,12 +52,24 @@ BEGIN ATOMIC
 		extract(epoch FROM until - d.final::timestamp AT TIME ZONE time_zone)
 			/ extract(epoch FROM (d.final + 1)::timestamp AT TIME ZONE time_zone - d.final::timestamp AT TIME ZONE time_zone)
 	FROM (
-		SELECT (at AT TIME ZONE time_zone)::date AS today,
-			((until - interval '1 microsecond') AT TIME ZONE time_zone)::date AS final
+		SELECT meter.billing_day(at, time_zone) AS today,
+			meter.billing_day(until - interval '1 microsecond', time_zone) AS final
+		OFFSET 0
 	) AS d;
 END;
 COMMENT ON FUNCTION meter.projection_steps(timestamptz, timestamptz, text) IS
 'The days from an instant until another in a time zone: the first one, when the history of a projection begins, the part of the first day that is over, how many there are, and the part of the last one that is asked for';
+
+-- Each hour is looked up in them: to ask the time zone for its day takes longer
+-- than all the rest.
+CREATE FUNCTION meter.projection_midnights(at timestamptz, time_zone text) RETURNS timestamptz[]
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+RETURN (
+	SELECT array_agg((d.today - i)::timestamp AT TIME ZONE time_zone ORDER BY i DESC)
+	FROM (SELECT meter.billing_day(at, time_zone) AS today OFFSET 0) AS d
+	CROSS JOIN generate_series(0, meter.projection_days()) AS g(i));
+COMMENT ON FUNCTION meter.projection_midnights(timestamptz, text) IS
+'When the days that projections from an instant on go by begin in a time zone, the first one first and that of the instant last';
 
 -- A run rate is that of the period, so its days without usage count; what goes
 -- by weeks begins with the first usage there is.
@@ -68,50 +79,53 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
-	low timestamptz := (SELECT min(LEAST(p.known_from, s.period_from))
+	low timestamptz := (SELECT min(p.known_from)
 		FROM unnest(subjects) AS s
 		CROSS JOIN LATERAL meter.projection_steps(projection_cost.at, s.until, s.time_zone) AS p);
 BEGIN
 	RETURN QUERY
-	WITH subject AS MATERIALIZED (
-		SELECT s.*, p.*, (s.period_from AT TIME ZONE s.time_zone)::date AS first_day
+	WITH zone AS (
+		SELECT z.time_zone, meter.projection_midnights(projection_cost.at, z.time_zone) AS midnights
+		FROM (SELECT DISTINCT s.time_zone FROM unnest(subjects) AS s) AS z
+		OFFSET 0
+	), subject AS MATERIALIZED (
+		SELECT s.*, p.*, (s.period_from AT TIME ZONE s.time_zone)::date AS first_day, z.midnights
 		FROM unnest(subjects) AS s
+		JOIN zone AS z ON z.time_zone = s.time_zone
 		CROSS JOIN LATERAL meter.projection_steps(projection_cost.at, s.until, s.time_zone) AS p
 	), used AS (
-		SELECT s.no, u.hour, u.cost
+		SELECT s.no, width_bucket(u.hour, s.midnights) AS n, u.cost
 		FROM subject AS s
 		JOIN meter.usage_hourly AS u ON u.tenant = s.tenant AND (u.service = s.service OR s.service IS NULL)
 		WHERE u.cost IS NOT NULL AND u.hour >= low AND u.hour < projection_cost.at
 		UNION ALL
-		SELECT s.no, u.hour, u.cost
+		SELECT s.no, width_bucket(u.hour, s.midnights), u.cost
 		FROM subject AS s
 		JOIN meter.usage_hourly AS u ON u.service = s.service
 		WHERE s.tenant IS NULL AND u.cost IS NOT NULL AND u.hour >= low AND u.hour < projection_cost.at
 		UNION ALL
-		SELECT s.no, u.hour, u.cost
+		SELECT s.no, width_bucket(u.hour, s.midnights), u.cost
 		FROM subject AS s
 		CROSS JOIN meter.usage_hourly AS u
 		WHERE s.tenant IS NULL AND s.service IS NULL
 			AND u.cost IS NOT NULL AND u.hour >= low AND u.hour < projection_cost.at
-	), hourly AS (
-		-- time zones are looked at once an hour, not once a group
-		SELECT u.no, u.hour, sum(u.cost) AS cost FROM used AS u GROUP BY u.no, u.hour
+	), summed AS (
+		SELECT u.no, u.n, sum(u.cost) AS cost FROM used AS u GROUP BY u.no, u.n
 	), daily AS MATERIALIZED (
-		SELECT s.no, (h.hour AT TIME ZONE s.time_zone)::date AS day,
-			sum(h.cost) FILTER (WHERE h.hour >= s.known_from) AS cost,
-			sum(h.cost) FILTER (WHERE h.hour >= s.period_from) AS current
-		FROM hourly AS h
-		JOIN subject AS s ON s.no = h.no
-		GROUP BY s.no, 2
+		-- the last one is today; what is before the first one is of other time zones
+		SELECT s.no, s.today - cardinality(s.midnights) + d.n AS day, d.cost
+		FROM summed AS d
+		JOIN subject AS s ON s.no = d.no
+		WHERE d.n > 0
 	), known AS (
 		SELECT s.no, s.today, s.elapsed, s.horizon, s.last, s.first_day, s.until,
-			sum(d.current) AS current,
+			sum(d.cost) FILTER (WHERE d.day >= s.first_day) AS current,
 			sum(d.cost) FILTER (WHERE d.day = s.today) AS running,
-			LEAST(min(d.day) FILTER (WHERE d.cost IS NOT NULL),
-				CASE WHEN projection_cost.method = 'run_rate' THEN s.first_day END) AS since,
+			LEAST(min(d.day), CASE WHEN projection_cost.method = 'run_rate' THEN s.first_day END) AS since,
 			count(d.day) > 0 AS costs
 		FROM subject AS s
 		LEFT JOIN daily AS d ON d.no = s.no
@@ -133,16 +147,28 @@ $$;
 COMMENT ON FUNCTION meter.projection_cost(meter.projection_subject[], timestamptz, text) IS
 'What events of subjects will have cost: whether there are any with costs, what they cost from the beginning of the period until the instant, and the forecast of what comes from then on, null if nothing does. Errors: those of meter.forecast()';
 
-CREATE FUNCTION meter.projection_of_cost(period_from timestamptz, until timestamptz, current numeric,
+CREATE FUNCTION meter.projection_currency(of_tenant text, at timestamptz) RETURNS text
+LANGUAGE SQL STABLE PARALLEL SAFE
+RETURN COALESCE(
+	(SELECT p.currency FROM meter.model_price AS p LIMIT 1),
+	(SELECT t.currency FROM meter.tenant AS t WHERE t.tenant = of_tenant),
+	(SELECT v.currency FROM meter.tenant AS t
+		JOIN meter.plan_version AS v ON v.plan = t.plan AND v.valid_from <= (at AT TIME ZONE 'UTC')::date
+		WHERE t.tenant = of_tenant ORDER BY v.valid_from DESC LIMIT 1),
+	'USD');
+COMMENT ON FUNCTION meter.projection_currency(text, timestamptz) IS
+'The currency in which events of a tenant, null for all, carry their costs: that of meter.model_price, or else the tenant''s, or else that of its plan at an instant, or else USD';
+
+CREATE FUNCTION meter.projection_of_cost(currency text, period_from timestamptz, until timestamptz, current numeric,
 	answer meter.forecast_answer)
 RETURNS meter.projection
-LANGUAGE SQL STABLE PARALLEL SAFE
-RETURN ROW('cost', COALESCE((SELECT p.currency FROM meter.model_price AS p LIMIT 1), 'USD'), period_from, until,
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+RETURN ROW('cost', currency, period_from, until,
 	trim_scale(current),
 	trim_scale(current + COALESCE(round((answer).low::numeric, 10), 0)),
 	trim_scale(current + COALESCE(round((answer).expected::numeric, 10), 0)),
 	trim_scale(current + COALESCE(round((answer).high::numeric, 10), 0)),
 	(answer).method, COALESCE((answer).confidence, 'normal'), 0.8, round((answer).mase::numeric, 3),
 	'{}'::jsonb)::meter.projection;
-COMMENT ON FUNCTION meter.projection_of_cost(timestamptz, timestamptz, numeric, meter.forecast_answer) IS
-'The projection of a cost, given the period, what was spent and the forecast of what comes, null if nothing does. Costs of events are in the currency of meter.model_price, or else in USD';
+COMMENT ON FUNCTION meter.projection_of_cost(text, timestamptz, timestamptz, numeric, meter.forecast_answer) IS
+'The projection of a cost, given its currency, the period, what was spent and the forecast of what comes, null if nothing does';

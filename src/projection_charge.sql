@@ -42,6 +42,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -51,15 +52,20 @@ DECLARE
 	levels meter.projection_key[] := ARRAY(SELECT k FROM unnest(keys) AS k WHERE k.kind = 'level');
 BEGIN
 	RETURN QUERY
-	WITH hourly AS (
-		SELECT k.key, k.time_zone, h.hour,
+	WITH zone AS MATERIALIZED (
+		SELECT z.time_zone, meter.projection_midnights(projection_daily.at, z.time_zone) AS midnights,
+			meter.billing_day(projection_daily.at, z.time_zone) - meter.projection_days() - 1 AS day_0
+		FROM (SELECT DISTINCT k.time_zone FROM unnest(keys) AS k) AS z
+	), counted AS (
+		SELECT k.key, z.day_0, width_bucket(h.hour, z.midnights) AS n,
 			sum(CASE k.kind WHEN 'quantity' THEN h.quantity WHEN 'cost' THEN h.cost ELSE h.events END) AS quantity,
 			sum(h.events) AS events
 		FROM unnest(counters) AS k
+		JOIN zone AS z ON z.time_zone = k.time_zone
 		JOIN meter.usage_hourly AS h ON h.tenant = k.tenant AND h.metric = k.metric
 			AND (NOT k.filtered OR h.dims @> k.dims)
 		WHERE h.hour >= low AND h.hour < projection_daily.at
-		GROUP BY k.key, k.time_zone, h.hour
+		GROUP BY 1, 2, 3
 	), carried AS (
 		SELECT DISTINCT ON (k.key, g.service, g.endpoint, g.method, g.dims)
 			k.key, g.service, g.endpoint, g.method, g.dims, g.last_at AS first_at, g.last_at, g.level,
@@ -78,36 +84,34 @@ BEGIN
 			AND h.quantity_seconds IS NOT NULL AND (NOT k.filtered OR h.dims @> k.dims)
 		WHERE h.hour >= low AND h.hour < projection_daily.at
 	), held AS (
-		SELECT s.key, s.first_at, s.level, s.level_seconds, GREATEST(s.last_at, low) AS held_from,
+		SELECT s.key, z.day_0, z.midnights, s.first_at, s.level, s.level_seconds,
+			GREATEST(s.last_at, z.midnights[1]) AS held_from,
 			COALESCE(lead(s.first_at) OVER (PARTITION BY s.key, s.service, s.endpoint, s.method, s.dims
 				ORDER BY s.last_at), projection_daily.at) AS held_to
 		FROM sample AS s
+		JOIN unnest(levels) AS k ON k.key = s.key
+		JOIN zone AS z ON z.time_zone = k.time_zone
 	)
-	SELECT h.key, (h.hour AT TIME ZONE h.time_zone)::date, sum(h.quantity), sum(h.events)
-	FROM hourly AS h
-	GROUP BY 1, 2
+	SELECT c.key, c.day_0 + c.n, c.quantity, c.events
+	FROM counted AS c
+	-- before the first day of this time zone
+	WHERE c.n > 0
 	UNION ALL
-	SELECT l.key, l.day, sum(l.seconds), NULL
+	SELECT l.key, l.day_0 + l.n, sum(l.seconds), NULL
 	FROM (
-		SELECT h.key, (h.first_at AT TIME ZONE k.time_zone)::date AS day, h.level_seconds AS seconds
+		SELECT h.key, h.day_0, width_bucket(h.first_at, h.midnights) AS n, h.level_seconds AS seconds
 		FROM held AS h
-		JOIN unnest(levels) AS k ON k.key = h.key
-		WHERE h.first_at >= low
 		UNION ALL
 		-- each sample holds until the next one, on every day that this touches
-		SELECT h.key, d.day, h.level * extract(epoch FROM
-			LEAST(h.held_to, (d.day + 1)::timestamp AT TIME ZONE k.time_zone)
-				- GREATEST(h.held_from, d.day::timestamp AT TIME ZONE k.time_zone))
+		SELECT h.key, h.day_0, n, h.level * extract(epoch FROM
+			LEAST(h.held_to, h.midnights[n + 1]) - GREATEST(h.held_from, h.midnights[n]))
 		FROM held AS h
-		JOIN unnest(levels) AS k ON k.key = h.key
-		CROSS JOIN LATERAL (
-			SELECT (h.held_from AT TIME ZONE k.time_zone)::date + i AS day
-			FROM generate_series(0, (h.held_to AT TIME ZONE k.time_zone)::date - (h.held_from AT TIME ZONE k.time_zone)::date) AS g(i)
-		) AS d
+		CROSS JOIN LATERAL generate_series(width_bucket(h.held_from, h.midnights),
+			width_bucket(h.held_to - interval '1 microsecond', h.midnights)) AS g(n)
 		WHERE h.held_to > h.held_from
-			AND (d.day::timestamp AT TIME ZONE k.time_zone) < h.held_to
 	) AS l
-	GROUP BY l.key, l.day;
+	WHERE l.n > 0
+	GROUP BY l.key, l.day_0, l.n;
 END
 $$;
 COMMENT ON FUNCTION meter.projection_daily(meter.projection_key[], timestamptz) IS
@@ -161,6 +165,7 @@ CREATE FUNCTION meter.projection_users(segments meter.usage_segment[], at timest
 RETURNS TABLE (no integer, low numeric, expected numeric, high numeric)
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
 SET plan_cache_mode = force_custom_plan
 SET jit = off
 AS $$
@@ -484,7 +489,8 @@ BEGIN
 		charged := FOUND;
 	END IF;
 	RETURN QUERY
-	SELECT (meter.projection_of_cost(subject.period_from, subject.until, c.current, c.answer)).*
+	SELECT (meter.projection_of_cost(meter.projection_currency(meter_project.tenant, meter_project.at), subject.period_from,
+		subject.until, c.current, c.answer)).*
 	FROM meter.projection_cost(ARRAY[subject], meter_project.at, meter_project.method) AS c
 	WHERE c.costs OR NOT charged;
 END
@@ -503,8 +509,9 @@ AS $$
 DECLARE
 	subjects meter.projection_subject[];
 	budgets uuid[];
-	charged text[] := ARRAY(SELECT b.tenant FROM meter.budget AS b WHERE b.basis = 'charge' AND b.period = 'month');
-	of_tenant text;
+	charged text[];
+	first integer := 1;
+	size integer;
 BEGIN
 	SELECT array_agg(b.budget_id ORDER BY b.no),
 		array_agg(ROW(b.no, b.tenant, b.service, b.time_zone, b.period_from, b.period_to)::meter.projection_subject ORDER BY b.no)
@@ -518,29 +525,33 @@ BEGIN
 		WHERE b.basis = 'cost' AND b.period = 'month'
 	) AS b;
 	RETURN QUERY
-	SELECT budgets[c.no], meter.projection_of_cost(s.period_from, s.until, c.current, c.answer)
+	SELECT b.budget_id, meter.projection_of_cost(b.currency, s.period_from, s.until, c.current, c.answer)
 	FROM meter.projection_cost(subjects, budget_projection.at, 'auto') AS c
-	JOIN unnest(subjects) AS s ON s.no = c.no;
+	JOIN unnest(subjects) AS s ON s.no = c.no
+	JOIN meter.budget AS b ON b.budget_id = budgets[c.no];
 
-	IF charged <> '{}' THEN
+	-- those last that could not be rated when that was last tried; new ones are searched for by halves
+	SELECT array_agg(b.tenant ORDER BY w.error IS NOT NULL, b.tenant), count(*) FILTER (WHERE w.error IS NULL)
+	INTO charged, size
+	FROM meter.budget_now AS b
+	LEFT JOIN meter.budget_period AS w ON w.budget_id = b.budget_id AND w.period_from = b.period_from
+	WHERE b.basis = 'charge';
+	WHILE first <= cardinality(charged) LOOP
+		size := LEAST(GREATEST(size, 1), cardinality(charged) - first + 1);
 		BEGIN
 			RETURN QUERY
 			SELECT b.budget_id, c.answer
-			FROM meter.projection_charge(charged, budget_projection.at, NULL, 'auto') AS c
+			FROM meter.projection_charge(charged[first : first + size - 1], budget_projection.at, NULL, 'auto') AS c
 			JOIN meter.budget AS b ON b.tenant = c.tenant AND b.basis = 'charge' AND b.period = 'month';
+			first := first + size;
+			size := size * 2;
 		EXCEPTION WHEN data_exception OR object_not_in_prerequisite_state THEN
-			FOREACH of_tenant IN ARRAY charged LOOP
-				BEGIN
-					RETURN QUERY
-					SELECT b.budget_id, c.answer
-					FROM meter.projection_charge(ARRAY[of_tenant], budget_projection.at, NULL, 'auto') AS c
-					JOIN meter.budget AS b ON b.tenant = c.tenant AND b.basis = 'charge' AND b.period = 'month';
-				EXCEPTION WHEN data_exception OR object_not_in_prerequisite_state THEN
-					NULL;
-				END;
-			END LOOP;
+			IF size = 1 THEN
+				first := first + 1;
+			END IF;
+			size := size / 2;
 		END;
-	END IF;
+	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION meter.budget_projection(timestamptz) IS

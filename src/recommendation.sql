@@ -2,6 +2,9 @@
 --
 -- A saving is what the usage of a time that is over would have cost less: counted,
 -- or rated once more.  Where nothing of the kind can be reckoned it is null.
+--
+-- What the metadata of one event say does not help to read the next one's, so that
+-- to memoize it would only take time, and memory more than once.
 
 CREATE TYPE meter.advice AS (
 	kind text,
@@ -47,6 +50,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET enable_memoize = off
 SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
@@ -150,13 +154,15 @@ COMMENT ON FUNCTION meter.advice_model(timestamptz, timestamptz, bigint) IS
 -- --- requests that are repeated ------------------------------------------------
 
 -- Of requests that are the same and fall into the same window one has to be made:
--- the most expensive, so that no saving is promised that may not be had.
+-- the most expensive, so that no saving is promised that may not be had.  They are
+-- sorted by a hash of 128 bits, which is most of the work.
 CREATE FUNCTION meter.advice_cache(from_at timestamptz, to_at timestamptz, cache_for interval)
 RETURNS SETOF meter.advice
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET enable_memoize = off
 SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
@@ -165,8 +171,8 @@ DECLARE
 BEGIN
 	RETURN QUERY
 	WITH same AS (
-		SELECT e.tenant, e.service, e.metric, e.endpoint, e.method, i.hashed, md5(i.request) AS request,
-			date_bin(advice_cache.cache_for, e.at, '2000-01-01 00:00+00') AS kept_from,
+		SELECT hashtextextended(i.request, 0) AS request_0, hashtextextended(i.request, 1) AS request_1, e.tenant, e.service,
+			e.metric, e.endpoint, e.method, i.hashed, date_bin(advice_cache.cache_for, e.at, '2000-01-01 00:00+00') AS kept_from,
 			count(*) AS calls, sum(e.cost) AS cost, max(e.cost) AS first_cost
 		FROM meter.event AS e
 		CROSS JOIN LATERAL (
@@ -188,14 +194,19 @@ BEGIN
 		WHERE e.at >= advice_cache.from_at AND e.at < advice_cache.to_at AND e.superseded_by IS NULL
 			AND e.cost > 0 AND e.metadata IS NOT NULL
 			AND COALESCE(e.status < 400, e.error_message IS NULL) AND i.request IS NOT NULL
-		GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
-	), repeated AS (
-		SELECT s.tenant, s.service, s.metric, s.endpoint, s.method, sum(s.calls) AS calls,
-			sum(s.calls - 1) AS repeated, count(DISTINCT s.request) AS requests, bool_and(s.hashed) AS hashed,
+		GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+	), request AS (
+		SELECT s.tenant, s.service, s.metric, s.endpoint, s.method, s.hashed, count(*) AS windows, sum(s.calls) AS calls,
 			sum(s.cost) AS cost, sum(s.cost - s.first_cost) AS saving
 		FROM same AS s
+		GROUP BY s.request_0, s.request_1, s.tenant, s.service, s.metric, s.endpoint, s.method, s.hashed
+	), repeated AS (
+		SELECT s.tenant, s.service, s.metric, s.endpoint, s.method, sum(s.calls) AS calls,
+			sum(s.calls - s.windows) AS repeated, count(*) AS requests, bool_and(s.hashed) AS hashed,
+			sum(s.cost) AS cost, sum(s.saving) AS saving
+		FROM request AS s
 		GROUP BY s.tenant, s.service, s.metric, s.endpoint, s.method
-		HAVING sum(s.calls) > count(*)
+		HAVING sum(s.calls) > sum(s.windows)
 	)
 	SELECT 'cache', r.tenant, r.service, format('Cache %s: %s of %s requests were repeated',
 			COALESCE(NULLIF(concat_ws(' ', r.method, r.endpoint), ''), r.service, r.metric), r.repeated, r.calls),
@@ -223,10 +234,12 @@ AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	WITH last_bill AS (
+	WITH gone AS (
+		SELECT t.tenant FROM meter.tenant AS t WHERE t.status = 'cancelled'
+	), last_bill AS (
 		SELECT DISTINCT ON (b.tenant) b.*
 		FROM meter.bill AS b
-		WHERE b.status <> 'void' AND b.period_to <= advice_commitment.at
+		WHERE b.tenant NOT IN (SELECT g.tenant FROM gone AS g) AND b.status <> 'void' AND b.period_to <= advice_commitment.at
 			AND b.period_to > advice_commitment.at - interval '3 months'
 		ORDER BY b.tenant, b.month DESC
 	), unused AS (
@@ -254,13 +267,13 @@ BEGIN
 		jsonb_strip_nulls(jsonb_build_object('credit_id', c.credit_id, 'amount', trim_scale(c.amount),
 			'used', trim_scale(c.used), 'expires_on', c.expires_on, 'reason', c.reason))
 	FROM meter.credit_balance AS c
-	WHERE c.left > 0 AND c.valid_from <= (advice_commitment.at AT TIME ZONE 'UTC')::date
+	WHERE c.tenant NOT IN (SELECT g.tenant FROM gone AS g) AND c.left > 0 AND c.valid_from <= (advice_commitment.at AT TIME ZONE 'UTC')::date
 		AND c.expires_on > (advice_commitment.at AT TIME ZONE 'UTC')::date
 		AND c.expires_on <= (advice_commitment.at AT TIME ZONE 'UTC')::date + 30;
 END
 $$;
 COMMENT ON FUNCTION meter.advice_commitment(timestamptz) IS
-'Part of meter_recommendations(): what each tenant''s last bill that is not older than three months charged as minimum, of the whole bill or of a price, beyond its usage; and what is left of credits that end within 30 days';
+'Part of meter_recommendations(): what each tenant''s last bill that is not older than three months charged as minimum, of the whole bill or of a price, beyond its usage; and what is left of credits that end within 30 days. Not of tenants that are cancelled';
 
 -- --- plans ----------------------------------------------------------------------
 
@@ -296,8 +309,8 @@ BEGIN
 		FROM compared AS c
 		GROUP BY c.tenant
 	)
-	SELECT 'plan', c.tenant, NULL::text, format('Change from plan %s to %s: %s instead of %s %s a month',
-			c.plan, b.plan, b.amount, c.amount, c.currency),
+	SELECT 'plan', c.tenant, NULL::text, format('Change from plan %s to %s: %s instead of %s %s for %s',
+			c.plan, b.plan, b.amount, c.amount, c.currency, to_char(c.month, 'YYYY-MM')),
 		c.amount - b.amount, c.currency,
 		jsonb_build_object('month', c.month, 'plan', c.plan, 'use_plan', b.plan, 'amount', c.amount,
 			'amount_with', b.amount, 'plans', l.plans)
@@ -318,6 +331,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET jit = off
+SET enable_memoize = off
 SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
@@ -412,7 +426,7 @@ BEGIN
 		WHEN NOT wanted <@ all_kinds THEN format('unknown kind of recommendation "%s"',
 			(SELECT k FROM unnest(wanted) AS k WHERE k <> ALL (all_kinds) LIMIT 1))
 		WHEN NOT isfinite(to_at) THEN 'at must be finite'
-		WHEN period <= interval '0' OR period > interval '1 year' THEN 'period must be longer than 0 and at most 1 year'
+		WHEN period <= interval '0' OR to_at - period < to_at - interval '1 year' THEN 'period must be longer than 0 and at most 1 year'
 		WHEN small_tokens <= 0 THEN 'small_tokens must be above 0'
 		WHEN cache_for < interval '1 second' OR extract(year FROM cache_for) <> 0 OR extract(month FROM cache_for) <> 0 THEN
 			'cache_for must be a second or longer and have no months'

@@ -32,7 +32,7 @@ BEGIN ATOMIC
 					CASE WHEN u.requests - u.refused >= 20
 						THEN round(100.0 * u.errors / (u.requests - u.refused), 2) END AS error_rate,
 					CASE WHEN u.requests >= 20 THEN round(100.0 * u.refused / u.requests, 2) END AS refused_rate,
-					CASE WHEN u.requests >= 20
+					CASE WHEN @extschema@.meter_sketch_count(u.latency) >= 20
 						THEN round(@extschema@.meter_percentile(u.latency, 0.95)::numeric, 2) END AS latency_p95,
 					COALESCE(r.rejected, 0) AS rejected, COALESCE(v.violations, 0) AS violations,
 					CASE WHEN u.week_events + r.rejected >= 20
@@ -146,7 +146,7 @@ COMMENT ON COLUMN meter.tenant_health.error_rate IS
 'of the requests that were not refused, those that failed in percent; null for less than 20';
 COMMENT ON COLUMN meter.tenant_health.refused_rate IS 'requests that were refused (429) in percent; null for less than 20 requests';
 COMMENT ON COLUMN meter.tenant_health.latency_p95 IS
-'95th percentile of the requests'' latencies in milliseconds; null for less than 20 requests';
+'95th percentile of the requests'' latencies in milliseconds; null for less than 20 latencies';
 COMMENT ON COLUMN meter.tenant_health.rejected IS 'events of the last 7 days in meter.rejected_event';
 COMMENT ON COLUMN meter.tenant_health.violations IS
 'rows of the last 7 days in meter.isolation_violation of sessions that worked for the tenant';

@@ -20,6 +20,7 @@
 #define SPIKE_DEVIATIONS 5.0	/* robust standard deviations */
 #define MAD_TO_DEVIATION 1.4826 /* of a normal distribution */
 #define ROUNDING 1e-9			/* less than that is no difference */
+#define FEW 8					/* are sorted without qsort() */
 
 /* An hour of a day: the rate of less than that is not known. */
 #define LEAST_ELAPSED (1.0 / 24)
@@ -48,7 +49,18 @@ compare(const void *a, const void *b)
 double
 forecast_median(double *value, int n)
 {
-	qsort(value, (size_t) n, sizeof(double), compare);
+	if (n > FEW)
+		qsort(value, (size_t) n, sizeof(double), compare);
+	else
+		for (int i = 1; i < n; i++)
+		{
+			double		taken = value[i];
+			int			at = i;
+
+			for (; at > 0 && value[at - 1] > taken; at--)
+				value[at] = value[at - 1];
+			value[at] = taken;
+		}
 	return n % 2 == 1 ? value[n / 2] : (value[n / 2 - 1] + value[n / 2]) / 2;
 }
 
@@ -283,10 +295,11 @@ draw_line(const double *y, int n, int season, Line *line)
 		double		shift;
 
 		line->level = 0;
-		for (int t = 0; t < n; t++)
+		for (int t = 0, s = 0; t < n; t++)
 		{
-			product += (t - line->center) * (y[t] - line->effect[t % season]);
-			line->level += y[t] - line->effect[t % season];
+			product += (t - line->center) * (y[t] - line->effect[s]);
+			line->level += y[t] - line->effect[s];
+			s = s + 1 < season ? s + 1 : 0;
 		}
 		line->slope = product / line->weight;
 		line->level /= n;
@@ -294,10 +307,11 @@ draw_line(const double *y, int n, int season, Line *line)
 			break;
 		memset(line->effect, 0, sizeof(double) * (size_t) season);
 		memset(count, 0, sizeof(int) * (size_t) season);
-		for (int t = 0; t < n; t++)
+		for (int t = 0, s = 0; t < n; t++)
 		{
-			line->effect[t % season] += y[t] - line->level - line->slope * (t - line->center);
-			count[t % season]++;
+			line->effect[s] += y[t] - line->level - line->slope * (t - line->center);
+			count[s]++;
+			s = s + 1 < season ? s + 1 : 0;
 		}
 		for (int s = 0; s < season; s++)
 			line->effect[s] /= count[s];
@@ -413,6 +427,11 @@ typedef struct Smoothing
 	double		phi;			/* what is left of the trend after a step */
 } Smoothing;
 
+#define DAMPINGS 3
+
+/* What phi may be. */
+static const double dampings[DAMPINGS] = {1, 0.97, 0.85};
+
 typedef struct State
 {
 	double		level;
@@ -420,16 +439,11 @@ typedef struct State
 	double	   *effect;			/* of the steps of a season */
 } State;
 
-/*
- * Smooths the history.  Returns the sum of squared errors, or something above
- * the limit if it would be.
- */
-static double
-smooth(const double *y, int n, int season, const Smoothing *by, State *state, double limit, double *error)
+/* The state after the history, and the error of each step. */
+static void
+smooth(const double *y, int n, int season, const Smoothing *by, State *state, double *error)
 {
-	double		sum = 0;
-
-	for (int t = 0; t < n && sum <= limit; t++)
+	for (int t = 0; t < n; t++)
 	{
 		double	   *effect = &state->effect[t % season];
 		double		trend = by->phi * state->trend;
@@ -439,11 +453,49 @@ smooth(const double *y, int n, int season, const Smoothing *by, State *state, do
 		state->trend = trend + by->alpha * by->beta * e;
 		if (season > 1)
 			*effect += by->gamma * (1 - by->alpha) * e;
-		sum += e * e;
-		if (error != NULL)
-			error[t] = e;
+		error[t] = e;
 	}
-	return sum;
+}
+
+/*
+ * The sums of squared errors of smoothing with each of the dampings; all are
+ * something above the limit if all would be.  Side by side, as each step has to
+ * wait for the one before.
+ */
+static void
+smooth_damped(const double *y, int n, int season, const Smoothing *by, const State *start,
+			  double *effect, double limit, double sum[DAMPINGS])
+{
+	double		level[DAMPINGS];
+	double		trend[DAMPINGS];
+	double		to_trend = by->alpha * by->beta;
+	double		to_effect = season > 1 ? by->gamma * (1 - by->alpha) : 0;
+	bool		within = true;
+
+	for (int p = 0; p < DAMPINGS; p++)
+	{
+		level[p] = start->level;
+		trend[p] = start->trend;
+		sum[p] = 0;
+		for (int s = 0; s < season; s++)
+			effect[s * DAMPINGS + p] = start->effect[s];
+	}
+	for (int t = 0, s = 0; t < n && within; t++)
+	{
+		within = false;
+		for (int p = 0; p < DAMPINGS; p++)
+		{
+			double		damped = dampings[p] * trend[p];
+			double		e = y[t] - level[p] - damped - effect[s * DAMPINGS + p];
+
+			level[p] += damped + by->alpha * e;
+			trend[p] = damped + to_trend * e;
+			effect[s * DAMPINGS + p] += to_effect * e;
+			sum[p] += e * e;
+			within |= sum[p] <= limit;
+		}
+		s = s + 1 < season ? s + 1 : 0;
+	}
 }
 
 /*
@@ -489,9 +541,9 @@ fit_holt_winters(const double *y, int n, int season, int horizon, ForecastFit *f
 	static const double alphas[] = {0.02, 0.06, 0.12, 0.25, 0.5};
 	static const double betas[] = {0, 0.05, 0.2};
 	static const double gammas[] = {0.02, 0.1, 0.3};
-	static const double phis[] = {1, 0.97, 0.85};
 	double	   *clean = doubles(n);
 	double	   *first = doubles(season);
+	double	   *effect = doubles(season * DAMPINGS);
 	double	   *error = doubles(n);
 	double		excess = forecast_clean(y, n, season, clean);
 	double		best = HUGE_VAL;
@@ -507,31 +559,27 @@ fit_holt_winters(const double *y, int n, int season, int horizon, ForecastFit *f
 	draw_line(clean, n, season, &line);
 	start.trend = line.slope;
 	start.level = line.level - line.slope * (line.center + 1);
-	state.effect = doubles(season);
+	start.effect = first;
 	for (int a = 0; a < 5; a++)
 		for (int b = 0; b < 3; b++)
 			for (int g = 0; g < (season > 1 ? 3 : 1); g++)
-				for (int p = 0; p < 3; p++)
-				{
-					Smoothing	tried = {alphas[a], betas[b], gammas[g], phis[p]};
-					double		sum;
+			{
+				Smoothing	tried = {alphas[a], betas[b], gammas[g]};
+				double		sum[DAMPINGS];
 
-					state.level = start.level;
-					state.trend = start.trend;
-					memcpy(state.effect, first, sizeof(double) * (size_t) season);
-					sum = smooth(clean, n, season, &tried, &state, best, NULL);
+				smooth_damped(clean, n, season, &tried, &start, effect, best, sum);
+				for (int p = 0; p < DAMPINGS; p++)
 					/* of what fits as well, the calmer one, which comes first */
-					if (sum < best * 0.99)
+					if (sum[p] < best * 0.99)
 					{
-						best = sum;
+						best = sum[p];
 						by = tried;
+						by.phi = dampings[p];
 					}
-				}
+			}
 
-	state.level = start.level;
-	state.trend = start.trend;
-	memcpy(state.effect, first, sizeof(double) * (size_t) season);
-	smooth(clean, n, season, &by, &state, HUGE_VAL, error);
+	state = start;
+	smooth(clean, n, season, &by, &state, error);
 	fit->n_residual = 0;
 	fit->noise = 0;
 	for (int t = 0; t < n; t++)
@@ -554,7 +602,7 @@ fit_holt_winters(const double *y, int n, int season, int horizon, ForecastFit *f
 	core_free(clean);
 	core_free(first);
 	core_free(error);
-	core_free(state.effect);
+	core_free(effect);
 }
 
 void

@@ -184,7 +184,7 @@ is(ask(q{SELECT sum(events) FROM meter_time_series('api_requests', now() - inter
 is( ask(qq{SELECT string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname) FROM pg_proc AS p
 		WHERE p.oid::regprocedure::text IN ($functions) AND has_function_privilege('customer', p.oid, 'EXECUTE')
 		AND p.proname !~ '^(meter_sketch|users_|chart_|dashboard_|html)'}),
-	'api_version_begins api_version_of api_version_status budget_bounds currency_digits export_latency known_time_zone '
+	'api_version_begins api_version_of api_version_status billing_day budget_bounds currency_digits export_latency known_time_zone '
 	  . 'meter_api_version_usage meter_current_tenant meter_dashboard meter_endpoint_analytics meter_export meter_mark_read meter_normalize_endpoint '
 	  . 'meter_percentile meter_time_series meter_top_users meter_usage_stats request_growth series_checked series_fits '
 	  . 'series_starts severity_rank span_checked stats_grouping usage_span usage_tail visible_tenants', 'and may execute these functions');
