@@ -16,8 +16,7 @@ many=10000				# keys
 live=$((1000000 / divisor))
 live_bound=$(awk -v n="$divisor" 'BEGIN { print 160 / n }')	# MB for these
 live_memory=$((150 * 1024 / divisor))	# meter.limit_memory for these, in kB
-single_rounds=$rounds	# rounds of one session, which are short
-[ "$single_rounds" -ge 7 ] || single_rounds=7
+single_rounds=7			# of one session, however many the others are
 single_calls=$((5000000 / divisor))
 trial=5					# seconds, in which it shows how fast Redis is
 [ "$divisor" -eq 1 ] || trial=1

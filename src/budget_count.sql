@@ -330,6 +330,11 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM meter.budget_position) THEN
 		RETURN;
 	END IF;
+	-- what is being rated must not be for budgets that are gone then; as in
+	-- meter.budget_refresh() this lock comes first
+	IF cardinality(gone) > 0 THEN
+		LOCK TABLE meter.budget_stale IN SHARE UPDATE EXCLUSIVE MODE;
+	END IF;
 	PERFORM meter.budget_lock();
 	IF cardinality(gone) > 0 THEN
 		DELETE FROM meter.budget_period AS w WHERE w.budget_id = ANY (gone);
