@@ -564,7 +564,7 @@ fit_holt_winters(const double *y, int n, int season, int horizon, ForecastFit *f
 		for (int b = 0; b < 3; b++)
 			for (int g = 0; g < (season > 1 ? 3 : 1); g++)
 			{
-				Smoothing	tried = {alphas[a], betas[b], gammas[g]};
+				Smoothing	tried = {alphas[a], betas[b], gammas[g], 0};
 				double		sum[DAMPINGS];
 
 				smooth_damped(clean, n, season, &tried, &start, effect, best, sum);
