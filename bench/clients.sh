@@ -84,7 +84,7 @@ run_clients()
 	[ "$1" -gt 0 ] || duration=$warm_up
 	as_user find "$files" -name 'log.*' -delete
 	used=$(server_cpu)
-	as_user env PGDATABASE=postgres PGOPTIONS="${3:-}" "$bindir/pgbench" -h "$server" -p "$port" -U postgres \
+	as_user env PGDATABASE=postgres PGOPTIONS="${3:-}" "$bindir/pgbench" -h "${measured:-$server}" -p "$port" -U postgres \
 		-n -M prepared -c "$clients" -j "$threads" -T "$duration" \
 		${client_options[@]+"${client_options[@]}"} \
 		-l --sampling-rate="$sampled" --log-prefix="$files/log" -f "$files/$2" >"$install_log" 2>&1 ||

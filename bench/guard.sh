@@ -5,7 +5,9 @@
 # pgbench's own select-only and TPC-B-like transactions, in the schema of a
 # tenant: on a server that does not load meter at all, and with meter.isolation
 # = enforce and a tenant's context in each session.  Then the same with many
-# tenants' schemas in the database, each client in one of its own.
+# tenants' schemas in the database, each client in one of its own.  The one server
+# has a copy of the other's data, and both run all the time, so that they can take
+# turns in short rounds.
 #
 # Both work as a role with rights on the tables, which is not exempt.  A client
 # sets its search_path, or its context, before its first transaction.
@@ -20,11 +22,13 @@ small_scale=2			# of each client's tenant of many
 one="one tenant"
 many="$(spaced "$tenants") tenants"
 bare="meter not loaded"
+bare_server=$work/bare
 guarded="enforce, with a context"
 
 clean()
 {
-	sql -c "VACUUM ANALYZE" -c CHECKPOINT
+	as_user "$bindir/psql" -X -q -h "$measured" -p "$port" -U postgres -d postgres \
+		-c "VACUUM" -c CHECKPOINT
 }
 
 # fill TENANT SCALE: pgbench's tables in the tenant's schema
@@ -63,32 +67,38 @@ transaction()
 }
 
 # Nothing waits for the disk, whose times differ by more than what is measured.
-# An empty list of libraries cannot be set by ALTER SYSTEM; this one the server
+# An empty list of libraries would be that of the lines before; this one the server
 # would load when it is used.
-serve_bare()
+start_both()
 {
-	serve "fsync = off" "shared_preload_libraries = 'plpgsql'"
-}
-
-serve_guarded()
-{
+	sql -c "VACUUM ANALYZE" -c "ALTER SYSTEM RESET ALL"
+	as_user "$bindir/pg_ctl" -s -w -D "$server/data" -m fast stop
+	as_user mkdir -m 0700 "$bare_server"
+	as_user cp -a "$server/data" "$bare_server/data"
+	{
+		say "unix_socket_directories = '$bare_server'"
+		say "shared_preload_libraries = 'plpgsql'"
+		say "fsync = off"
+	} | as_user tee -a "$bare_server/data/postgresql.conf" >/dev/null
+	as_user "$bindir/pg_ctl" -s -w -D "$bare_server/data" -l "$bare_server/log" start
+	as_user "$bindir/pg_ctl" -s -w -D "$server/data" -l "$server/log" start
 	serve "fsync = off"
 }
 
 # pair KIND COLUMN ROUND: without and with, one after the other.  Who comes second
-# finds the tables as the first has left them, so they take turns in that, too.
+# may find the machine as the first has left it, so they take turns in that, too.
 pair()
 {
-	local way options order="bare guarded"
+	local way options measured order="bare guarded"
 
 	[ $(($3 % 2)) -eq 0 ] || order="guarded bare"
 	for way in $order; do
-		"serve_$way"
+		measured=$bare_server
 		options="-c role=bench_application"
-		[ "$way" = bare ] ||
+		if [ "$way" = guarded ]; then
+			measured=$server
 			options="-c meter.isolation=enforce -c meter.isolation_require_context=on $options"
-		# what the server had in memory is gone
-		run_clients 0 "$1.$2.$way.sql" "$options"
+		fi
 		clients_of "$1, ${!2}, ${!way}" "$3" "$1.$2.$way.sql" "$options"
 	done
 }
@@ -139,6 +149,7 @@ for kind in select tpcb; do
 	transaction "$kind.many.guarded.sql" "$kind" "SELECT meter_set_tenant((:client_id)::text);" "$small_scale"
 done
 client_options=(-D ready=0)
+start_both
 
 for ((round = 0; round <= rounds; round++)); do
 	for column in one many; do
@@ -154,5 +165,6 @@ for column in one many; do
 done
 targets
 
+as_user "$bindir/pg_ctl" -s -w -D "$bare_server/data" -m fast stop
 serve
 client_options=()

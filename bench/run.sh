@@ -55,14 +55,15 @@ sql()
 		-d postgres "$@"
 }
 
-# CPU seconds of all processes of the server so far, also of those that ended:
+# CPU seconds of all processes of the server (of the directory "measured", if a
+# figure has one of its own) so far, also of those that ended:
 # what these have used is counted with the postmaster once it has noticed.  So
 # it is read while no process comes or goes.
 server_cpu()
 {
 	local postmaster child before after='' stats
 
-	postmaster=$(as_user head -n 1 "$server/data/postmaster.pid")
+	postmaster=$(as_user head -n 1 "${measured:-$server}/data/postmaster.pid")
 	while
 		before=$after
 		stats=$(cat "/proc/$postmaster/stat")
