@@ -257,10 +257,64 @@ look_at_statistics(Oid relid, const char *command)
 					 "pg_catalog.pg_statistic_ext_data", command);
 }
 
+/*
+ * Whose the relations are that were looked at last, by relid: until a relation,
+ * a schema or meter.tenant changes.
+ */
+typedef struct KnownRelation
+{
+	Oid			relid;
+	const char *owner;			/* or NULL */
+} KnownRelation;
+
+#define KNOWN_RELATIONS 64
+
+static KnownRelation known_relations[KNOWN_RELATIONS];
+static uint64 known_changes = 0;	/* schema_changes of these */
+static uint64 relation_changes = 0; /* how often one changed */
+
+static void
+forget_relations(void)
+{
+	memset(known_relations, 0, sizeof(known_relations));
+	known_changes = schema_changes;
+}
+
+static const char *
+find_relation_owner(Oid relid)
+{
+	KnownRelation *place = &known_relations[relid % KNOWN_RELATIONS];
+	uint64		changes = relation_changes;
+	Oid			schema = get_rel_namespace(relid);
+	const char *owner;
+
+	if (isTempNamespace(schema))
+		return temporary_owner(relid);
+	owner = schema_tenant(schema);
+
+	/* what changes while it is found out is not to be kept */
+	if (OidIsValid(schema) && !schema_busy() && changes == relation_changes &&
+		known_changes == schema_changes)
+	{
+		place->relid = relid;
+		place->owner = owner;
+	}
+	return owner;
+}
+
+static inline const char *
+relation_owner(Oid relid)
+{
+	const KnownRelation *known = &known_relations[relid % KNOWN_RELATIONS];
+
+	if (unlikely(known_changes != schema_changes))
+		forget_relations();
+	return likely(known->relid == relid) ? known->owner : find_relation_owner(relid);
+}
+
 HOT_PATH void
 guard_relation(Oid relid, const char *command)
 {
-	Oid			schema;
 	const char *owner;
 	ObjectAddress object;
 
@@ -269,12 +323,7 @@ guard_relation(Oid relid, const char *command)
 		look_at_statistics(relid, command);
 		return;
 	}
-	schema = get_rel_namespace(relid);
-	if (schema < FirstUnpinnedObjectId)
-		return;
-	owner = schema_tenant(schema);
-	if (owner == NULL && unlikely(isTempNamespace(schema)))
-		owner = temporary_owner(relid);
+	owner = relation_owner(relid);
 	if (likely(!guard_is_foreign(owner)))
 		return;
 	ObjectAddressSet(object, RelationRelationId, relid);
@@ -412,6 +461,8 @@ static void
 relation_changed(Oid relid)
 {
 	partitions_stale = true;
+	relation_changes++;
+	forget_relations();
 }
 
 static void

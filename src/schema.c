@@ -35,6 +35,7 @@ typedef struct SchemaEntry
 
 static HTAB *schemas = NULL;
 static bool stale = false;		/* nothing in there is to be trusted */
+uint64		schema_changes = 0;
 static bool busy = false;		/* meter.tenant is being read */
 static Oid	tenant_relid = InvalidOid;
 
@@ -42,6 +43,7 @@ static void
 schemas_forget(void)
 {
 	stale = true;
+	schema_changes++;
 }
 
 static void

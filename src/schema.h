@@ -13,6 +13,9 @@
 extern const char *schema_tenant(Oid schema);
 extern const char *schema_tenant_by_name(const char *schema);
 
+/* Another one whenever what schema_tenant() has answered may be out of date. */
+extern uint64 schema_changes;
+
 extern bool schema_busy(void);
 extern void schema_init(void);
 
