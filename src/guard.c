@@ -146,6 +146,7 @@ guard_record(const char *owner, const char *object_type, const char *object,
 	const char *tenant = context_tenant();
 	Violation	violation = {0};
 
+	/* what is recorded may have it forgotten */
 	violation.command = command;
 	violation.tenant = tenant == NULL ? NULL : pstrdup(tenant);
 	violation.foreign_tenant = owner;
