@@ -147,6 +147,23 @@ for ([ $node, 'over connections, as a role without other privileges' ],
 		'0', "$how: no run failed")
 	  or diag ask('SELECT command, return_message FROM cron.job_run_details', $on);
 }
+
+# The manual's look at them, which its own test cannot run as it does not wait for
+# minutes: the rows it shows, in any order, as jobs take turns as they end, and its
+# sum, which is of one event there
+my ($statements, $shown) = slurp_file("$FindBin::RealBin/../../doc/schedule.md") =~
+  /^Whether they run.*?^```sql\n(.*?)^```\n\n^```text\n(.*?)^```/ms;
+my @shown = map { s/ *\| */|/gr =~ s/^ +| +$//gr =~ s/public\./$schema./r } grep { /meter_/ } split /\n/, $shown;
+is(scalar(@shown), 4, 'the manual shows four runs');
+ok( $node->poll_query_until('postgres', q{SELECT count(*) >= 4 FROM cron.job_run_details
+			WHERE command ~ 'flush|rollup' AND status = 'succeeded'}),
+	'there are as many');
+my @found = split /\n/, ask($statements);
+is(pop @found, ask('SELECT last_seq FROM meter.consumer WHERE name = \'rollup\''), 'and its sum is that of all events');
+my (%found, %shown);
+@found{@found} = @shown{@shown} = ();
+is(scalar(@found), 4, 'its statement finds four');
+is_deeply([ sort keys %found ], [ sort keys %shown ], 'and they are as it shows them');
 is(ask('SET ROLE operator; SELECT meter_unschedule()'), scalar(@mine), 'the jobs are removed');
 is(ask('SELECT "My App".meter_unschedule()', $workers), scalar(@mine), 'also where the schema is quoted');
 
