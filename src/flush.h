@@ -22,7 +22,6 @@ typedef struct FlushResult
 extern void flush_waiting(bool with_inbox, bool in_parts, FlushResult *result);
 
 /* flush_commit.c */
-extern void flush_commit_init(void);
 extern void flush_at_commit(uint64 release, const FlushResult *result);
 
 #endif							/* METER_FLUSH_H */

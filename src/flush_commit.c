@@ -26,27 +26,6 @@ typedef struct FlushDone
 
 static List *flushes = NIL;		/* in TopTransactionContext */
 
-/*
- * When the current transaction has committed, release the queue's space up to
- * a position (0: nothing) and count what was done.
- */
-void
-flush_at_commit(uint64 release, const FlushResult *result)
-{
-	MemoryContext old;
-	FlushDone  *done;
-
-	if (shared_database(false) == NULL)
-		return;
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	done = palloc(sizeof(FlushDone));
-	done->subid = GetCurrentSubTransactionId();
-	done->release = release;
-	done->result = *result;
-	flushes = lappend(flushes, done);
-	MemoryContextSwitchTo(old);
-}
-
 static void
 count(SharedDatabase *database, const FlushResult *result)
 {
@@ -112,9 +91,31 @@ at_subxact_end(SubXactEvent event, SubTransactionId subid,
 	}
 }
 
+/*
+ * When the current transaction has committed, release the queue's space up to
+ * a position (0: nothing) and count what was done.  A session that has never
+ * flushed is spared the callbacks in each of its transactions.
+ */
 void
-flush_commit_init(void)
+flush_at_commit(uint64 release, const FlushResult *result)
 {
-	RegisterXactCallback(at_xact_end, NULL);
-	RegisterSubXactCallback(at_subxact_end, NULL);
+	static bool registered = false;
+	MemoryContext old;
+	FlushDone  *done;
+
+	if (shared_database(false) == NULL)
+		return;
+	if (!registered)
+	{
+		RegisterXactCallback(at_xact_end, NULL);
+		RegisterSubXactCallback(at_subxact_end, NULL);
+		registered = true;
+	}
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	done = palloc(sizeof(FlushDone));
+	done->subid = GetCurrentSubTransactionId();
+	done->release = release;
+	done->result = *result;
+	flushes = lappend(flushes, done);
+	MemoryContextSwitchTo(old);
 }

@@ -14,7 +14,6 @@
 #include "compat.h"
 #include "budget.h"
 #include "context.h"
-#include "flush.h"
 #include "guard.h"
 #include "listen.h"
 #include "metric.h"
@@ -44,7 +43,6 @@ _PG_init(void)
 	budget_init();
 	model_price_init();
 	tenant_init();
-	flush_commit_init();
 	if (process_shared_preload_libraries_in_progress)
 	{
 		shared_init();

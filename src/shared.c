@@ -249,11 +249,19 @@ shared_at_commit(XactEvent event, void *arg)
 /*
  * When the current transaction has committed there will be something to flush
  * that is not in the queue, or, if the database is not in use by that, at least
- * something to look at.
+ * something to look at.  A session that never has anything is spared the callback
+ * in each of its transactions.
  */
 void
 shared_wake_at_commit(bool in_use)
 {
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(shared_at_commit, NULL);
+		registered = true;
+	}
 	if (!wake_at_commit && shared_database(true) != NULL)
 	{
 		wake_at_commit = true;
@@ -273,5 +281,4 @@ shared_init(void)
 	shmem_request_hook = shared_request;
 	previous_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = shared_startup;
-	RegisterXactCallback(shared_at_commit, NULL);
 }

@@ -315,11 +315,13 @@ PG_FUNCTION_INFO_V1(meter_tenant_changed);
 
 /*
  * Trigger of meter.tenant, and of meter.rate_limit for the tenants that have
- * rules of their own.
+ * rules of their own.  A session that changes neither is spared the callback in
+ * each of its transactions.
  */
 Datum
 meter_tenant_changed(PG_FUNCTION_ARGS)
 {
+	static bool registered = false;
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
@@ -327,6 +329,11 @@ meter_tenant_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called by trigger manager",
 						"meter_tenant_changed")));
+	if (!registered)
+	{
+		RegisterXactCallback(tenant_at_end, NULL);
+		registered = true;
+	}
 	CacheInvalidateRelcacheByRelid(RelationGetRelid(trigger->tg_relation));
 	if (TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
 	{
@@ -386,6 +393,5 @@ tenant_listen(SharedDatabase *database)
 void
 tenant_init(void)
 {
-	RegisterXactCallback(tenant_at_end, NULL);
 	owner_watch(tenant_invalidated);
 }
