@@ -123,6 +123,7 @@ LAYER = \
 	src/usage_hour.o \
 	src/usage_user.o \
 	src/users.o \
+	src/utility.o \
 	src/violation.o \
 	src/waiting.o \
 	src/worker.o \
@@ -132,10 +133,10 @@ LAYER = \
 # tracks one, and what looks at every statement (core/hot.h).
 PATH_LIMIT = decision limit limit_bucket rule rule_match budget tenant account \
 	amount core/account core/bucket
-PATH_BOTH = shared context member
+PATH_BOTH = shared context member setting
 PATH_TRACK = track queue core/ring event event_row metric llm_token partition \
 	secret core/secret core/secret_shape core/endpoint
-PATH_GUARD = guard_executor guard schema
+PATH_GUARD = guard_executor guard_object utility guard_utility guard_explain schema guard
 HOT = $(patsubst %,src/%.o,$(PATH_LIMIT) $(PATH_BOTH) $(PATH_TRACK) $(PATH_GUARD))
 OBJS = $(HOT) $(filter-out $(HOT),$(CORE) $(LAYER))
 

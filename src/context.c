@@ -47,8 +47,8 @@ typedef struct ContextExtra
 	char		search_path[2 * NAMEDATALEN * 3 + 32];
 } ContextExtra;
 
-/* The explicit context; "": none. */
-static char *context_setting = NULL;
+HOT_DATA char *context_setting = NULL;
+HOT_DATA uint64 context_changes = 1;
 static const ContextExtra *context_extra = NULL;
 
 /* What meter_set_tenant() is about to set; else the check hook refuses. */
@@ -87,6 +87,7 @@ static void
 context_assign_setting(const char *newval, void *extra)
 {
 	context_extra = extra;
+	context_changes++;
 }
 
 void
@@ -100,12 +101,6 @@ context_define(void)
 							   PGC_SUSET,
 							   GUC_NO_RESET_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
 							   context_check_setting, context_assign_setting, NULL);
-}
-
-static bool
-is_explicit(void)
-{
-	return context_setting != NULL && context_setting[0] != '\0';
 }
 
 /*
@@ -176,7 +171,7 @@ same_digest(const uint8 *a, const uint8 *b)
 static bool
 is_sticky(void)
 {
-	return is_explicit() && context_extra != NULL && context_extra->sticky;
+	return context_is_explicit() && context_extra != NULL && context_extra->sticky;
 }
 
 /* --- the context -------------------------------------------------------- */
@@ -184,7 +179,7 @@ is_sticky(void)
 const char *
 context_tenant(void)
 {
-	if (is_explicit())
+	if (context_is_explicit())
 		return context_setting;
 	return member_tenant();
 }
@@ -194,7 +189,7 @@ context_allows(const text *tenant)
 {
 	const char *own = context_setting;
 
-	if (!is_explicit())
+	if (!context_is_explicit())
 	{
 		if (likely(member_is_free()))
 			return true;
@@ -352,36 +347,23 @@ meter_current_tenant(PG_FUNCTION_ARGS)
 
 /* --- DISCARD ALL and RESET ALL ------------------------------------------ */
 
-static ProcessUtility_hook_type next_utility = NULL;
-
-static bool
-resets_all(Node *statement)
+bool
+context_is_reset_by(const Node *statement)
 {
 	if (IsA(statement, DiscardStmt))
-		return ((DiscardStmt *) statement)->target == DISCARD_ALL;
+		return ((const DiscardStmt *) statement)->target == DISCARD_ALL;
 	return IsA(statement, VariableSetStmt) &&
-		((VariableSetStmt *) statement)->kind == VAR_RESET_ALL;
+		((const VariableSetStmt *) statement)->kind == VAR_RESET_ALL;
 }
 
 /*
  * Both pass over meter.tenant, but not over search_path.  A context that
  * anybody may change ends with them; a sticky one gets its search_path back.
  */
-static void
-context_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
-				ProcessUtilityContext context, ParamListInfo params,
-				QueryEnvironment *environment, DestReceiver *dest,
-				QueryCompletion *completion)
+void
+context_reset(void)
 {
-	bool		reset = resets_all(statement->utilityStmt);
-
-	if (next_utility != NULL)
-		next_utility(statement, query, read_only_tree, context, params,
-					 environment, dest, completion);
-	else
-		standard_ProcessUtility(statement, query, read_only_tree, context, params,
-								environment, dest, completion);
-	if (!reset || !is_explicit())
+	if (!context_is_explicit())
 		return;
 	if (is_sticky())
 		(void) set_config_option("search_path", context_extra->search_path,
@@ -394,12 +376,4 @@ context_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 
 		put_settings("", NULL, false, &none);
 	}
-}
-
-void
-context_init(void)
-{
-	member_init();
-	next_utility = ProcessUtility_hook;
-	ProcessUtility_hook = context_utility;
 }

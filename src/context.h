@@ -5,7 +5,22 @@
 #ifndef METER_CONTEXT_H
 #define METER_CONTEXT_H
 
+#include "nodes/nodes.h"
+
 #include "event.h"
+
+/*
+ * The explicit context, "" if there is none, and how often it may have become
+ * another one: by meter_set_tenant() or by the end of a transaction.
+ */
+extern char *context_setting;
+extern uint64 context_changes;
+
+static inline bool
+context_is_explicit(void)
+{
+	return context_setting != NULL && context_setting[0] != '\0';
+}
 
 /* Begins a query: "member" are the roles that a role is, or belongs to. */
 #define CONTEXT_MEMBER(role) \
@@ -15,7 +30,6 @@
 	" SELECT m.roleid FROM member JOIN pg_auth_members AS m ON m.member = member.role) "
 
 extern void context_define(void);
-extern void context_init(void);
 
 /*
  * The tenant's name, or NULL if there is no context: that of meter_set_tenant(),
@@ -33,6 +47,12 @@ extern bool context_allows(const text *tenant);
 /* If it does not: a record of the violation, and what to tell; false. */
 extern bool context_refuse(const text *tenant, const char *function,
 						   EventError *error);
+
+/*
+ * What DISCARD ALL and RESET ALL have to do with it, after they were executed.
+ */
+extern bool context_is_reset_by(const Node *statement);
+extern void context_reset(void);
 
 /* Raises that, for a call of a function. */
 extern void context_check(const text *tenant, Oid function);

@@ -51,12 +51,12 @@
 
 /* --- who is looked at --------------------------------------------------- */
 
-static char *exempt_setting = NULL;
+static HOT_DATA char *exempt_setting = NULL;
 
 /* What is known of these two users; forgotten when a role is changed. */
-static Oid	known_session = InvalidOid;
-static Oid	known_outer = InvalidOid;
-static bool known_exempt = false;
+static HOT_DATA Oid known_session = InvalidOid;
+static HOT_DATA Oid known_outer = InvalidOid;
+static HOT_DATA bool known_exempt = false;
 
 static void
 forget_users(Datum arg, int cacheid, uint32 hashvalue)
@@ -92,8 +92,6 @@ is_exempt(Oid session, Oid outer)
 	ListCell   *cell;
 	bool		exempt = false;
 
-	if (exempt_setting[0] == '\0')
-		return false;
 	if (session == known_session && outer == known_outer)
 		return known_exempt;
 	copy = pstrdup(exempt_setting);
@@ -120,8 +118,8 @@ guard_active(void)
 		return false;
 
 	/* what is read to find out is not looked at, nor finds out more */
-	return !schema_busy() && !member_busy() && !creating_extension && IsTransactionState() &&
-		!is_exempt(GetSessionUserId(), GetOuterUserId());
+	return !schema_busy && !member_busy && !creating_extension && IsTransactionState() &&
+		(likely(exempt_setting[0] == '\0') || !is_exempt(GetSessionUserId(), GetOuterUserId()));
 }
 
 HOT_PATH bool
@@ -258,47 +256,39 @@ look_at_statistics(Oid relid, const char *command)
 					 "pg_catalog.pg_statistic_ext_data", command);
 }
 
-/*
- * Whose the relations are that were looked at last, by relid: until a relation,
- * a schema or meter.tenant changes.
- */
-typedef struct KnownRelation
-{
-	Oid			relid;
-	const char *owner;			/* or NULL */
-} KnownRelation;
-
-#define KNOWN_RELATIONS 64
-
-static KnownRelation known_relations[KNOWN_RELATIONS];
-static uint64 known_changes = 0;	/* schema_changes of these */
+HOT_DATA uint64 guard_relations_at = 0;
+HOT_DATA KnownRelation guard_relations[KNOWN_RELATIONS];
 static uint64 relation_changes = 0; /* how often one changed */
 
 static void
 forget_relations(void)
 {
-	memset(known_relations, 0, sizeof(known_relations));
-	known_changes = schema_changes;
+	memset(guard_relations, 0, sizeof(guard_relations));
+	guard_relations_at = schema_changes;
 }
 
 static const char *
 find_relation_owner(Oid relid)
 {
-	KnownRelation *place = &known_relations[relid % KNOWN_RELATIONS];
+	KnownRelation *place = &guard_relations[relid % KNOWN_RELATIONS];
 	uint64		changes = relation_changes;
 	Oid			schema = get_rel_namespace(relid);
+	bool		plain;
 	const char *owner;
 
 	if (isTempNamespace(schema))
 		return temporary_owner(relid);
+	plain = get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE && relid != guard_inbox();
 	owner = schema_tenant(schema);
 
 	/* what changes while it is found out is not to be kept */
-	if (OidIsValid(schema) && !schema_busy() && changes == relation_changes &&
-		known_changes == schema_changes)
+	if (OidIsValid(schema) && !schema_busy && changes == relation_changes &&
+		guard_relations_at == schema_changes)
 	{
 		place->relid = relid;
+		place->plain = plain;
 		place->owner = owner;
+		place->owned_at = 0;
 	}
 	return owner;
 }
@@ -306,11 +296,24 @@ find_relation_owner(Oid relid)
 static inline const char *
 relation_owner(Oid relid)
 {
-	const KnownRelation *known = &known_relations[relid % KNOWN_RELATIONS];
+	const KnownRelation *known = &guard_relations[relid % KNOWN_RELATIONS];
 
-	if (unlikely(known_changes != schema_changes))
+	if (unlikely(guard_relations_at != schema_changes))
 		forget_relations();
 	return likely(known->relid == relid) ? known->owner : find_relation_owner(relid);
+}
+
+/*
+ * It is that of the context's tenant.  What an implicit context is can change
+ * without our being told.
+ */
+static void
+remember_owned(Oid relid, const char *owner)
+{
+	KnownRelation *known = &guard_relations[relid % KNOWN_RELATIONS];
+
+	if (context_is_explicit() && known->relid == relid && known->owner == owner)
+		known->owned_at = context_changes;
 }
 
 HOT_PATH void
@@ -326,7 +329,11 @@ guard_relation(Oid relid, const char *command)
 	}
 	owner = relation_owner(relid);
 	if (likely(!guard_is_foreign(owner)))
+	{
+		if (owner != NULL)
+			remember_owned(relid, owner);
 		return;
+	}
 	ObjectAddressSet(object, RelationRelationId, relid);
 	report_address(pstrdup(owner), &object, command);
 }
@@ -548,8 +555,21 @@ guard_init(void)
 	schema_init();
 	owner_watch(relation_changed);
 	CacheRegisterSyscacheCallback(AUTHOID, forget_users, (Datum) 0);
+}
+
+/*
+ * The server's hooks stay its own as long as nothing is to be looked at, so that
+ * its statements cost what they do without us.
+ */
+void
+guard_assign_isolation(int newval, void *extra)
+{
+	static bool hooked = false;
+
+	if (hooked || newval == ISOLATION_OFF)
+		return;
 	guard_executor_init();
 	guard_explain_init();
 	guard_object_init();
-	guard_utility_init();
+	hooked = true;
 }

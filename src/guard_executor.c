@@ -33,25 +33,12 @@
 #include "schema.h"
 #include "setting.h"
 
-static ExecutorStart_hook_type next_start = NULL;
-static ExecutorRun_hook_type next_run = NULL;
-static ExecutorCheckPerms_hook_type next_check = NULL;
+static HOT_DATA ExecutorStart_hook_type next_start = NULL;
+static HOT_DATA ExecutorRun_hook_type next_run = NULL;
+static HOT_DATA ExecutorCheckPerms_hook_type next_check = NULL;
 
-/* The range table of a plan that was just looked at. */
-static const List *looked_at = NULL;
-
-/*
- * The query that was started last, and is about to run under the same context.
- * It is only compared: a query that has its address later is started first.
- */
-static const QueryDesc *started = NULL;
-
-void
-guard_forget_plan(void)
-{
-	looked_at = NULL;
-	started = NULL;
-}
+HOT_DATA const List *guard_looked_at = NULL;
+HOT_DATA const QueryDesc *guard_started = NULL;
 
 static const char *
 command_of(const PlannedStmt *plan)
@@ -73,6 +60,12 @@ command_of(const PlannedStmt *plan)
 	}
 }
 
+Oid
+guard_inbox(void)
+{
+	return get_relname_relid("inbox", get_namespace_oid("meter", true));
+}
+
 /*
  * A row of meter.inbox may be of any tenant, and nobody looks at it before the
  * flush.  So in a context they are tracked by functions only, which look, and
@@ -85,7 +78,7 @@ look_at_inbox(Oid relid, const char *command)
 
 	if (relid == other || relid < FirstUnpinnedObjectId || context_tenant() == NULL)
 		return;
-	if (relid != get_relname_relid("inbox", get_namespace_oid("meter", true)))
+	if (relid != guard_inbox())
 	{
 		other = relid;
 		return;
@@ -93,7 +86,7 @@ look_at_inbox(Oid relid, const char *command)
 	guard_report(NULL, "table", "meter.inbox", command);
 }
 
-HOT_PATH static void
+static void
 look_at_plan(const PlannedStmt *plan)
 {
 	const char *command = command_of(plan);
@@ -105,6 +98,8 @@ look_at_plan(const PlannedStmt *plan)
 	{
 		Oid			relid = rt_fetch(i, plan->rtable)->relid;
 
+		if (guard_is_plain(relid))
+			continue;
 		if (plan->commandType != CMD_DELETE)
 			guard_partitions(relid, command);
 		if (plan->commandType == CMD_INSERT || plan->commandType == CMD_MERGE)
@@ -112,33 +107,72 @@ look_at_plan(const PlannedStmt *plan)
 	}
 }
 
+/*
+ * Is there nothing in the plan but what was looked at before?
+ */
+static inline bool
+is_known(const PlannedStmt *plan)
+{
+	bool		writes = plan->commandType != CMD_SELECT || plan->hasModifyingCTE;
+	ListCell   *cell;
+
+	foreach(cell, plan->relationOids)
+		if (!guard_is_known(lfirst_oid(cell), writes))
+		return false;
+	return !guard_explaining;
+}
+
+/*
+ * Is the query to be looked at, by who runs it and where?  A parallel query's
+ * leader has looked at its plan.
+ */
+static bool
+is_looked_at(const QueryDesc *query)
+{
+	return guard_active() && query->plannedstmt->commandType != CMD_UTILITY &&
+		!(IsParallelWorker() && query->dest->mydest == DestTupleQueue);
+}
+
+static void
+look_at_start(const QueryDesc *query)
+{
+	if (!is_looked_at(query))
+		return;
+	look_at_plan(query->plannedstmt);
+	if (guard_explaining)
+		guard_shown_plan(query->plannedstmt, "EXPLAIN",
+						 "A role that is in meter.isolation_exempt_roles, or for which row security does not hold, can explain it.");
+}
+
 HOT_PATH static void
 guard_start(QueryDesc *query, int flags)
 {
-	/* a parallel query's leader has looked at its plan */
-	if (guard_active() && query->plannedstmt->commandType != CMD_UTILITY &&
-		!(IsParallelWorker() && query->dest->mydest == DestTupleQueue))
+	if (likely(setting_isolation != ISOLATION_OFF))
 	{
-		look_at_plan(query->plannedstmt);
-		if (unlikely(guard_explaining))
-			guard_shown_plan(query->plannedstmt, "EXPLAIN",
-							 "A role that is in meter.isolation_exempt_roles, or for which row security does not hold, can explain it.");
-		looked_at = query->plannedstmt->rtable;
+		if (unlikely(!is_known(query->plannedstmt)))
+			look_at_start(query);
+		guard_looked_at = query->plannedstmt->rtable;
 	}
+	guard_started = query;
 	if (next_start != NULL)
 		next_start(query, flags);
 	else
 		standard_ExecutorStart(query, flags);
-	started = query;
+}
+
+static void
+look_at_run(const QueryDesc *query)
+{
+	if (setting_isolation != ISOLATION_OFF && !is_known(query->plannedstmt) && is_looked_at(query))
+		look_at_plan(query->plannedstmt);
 }
 
 HOT_PATH static void
 guard_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
 {
-	if (started != query && guard_active() && query->plannedstmt->commandType != CMD_UTILITY &&
-		!(IsParallelWorker() && query->dest->mydest == DestTupleQueue))
-		look_at_plan(query->plannedstmt);
-	started = NULL;
+	if (unlikely(guard_started != query))
+		look_at_run(query);
+	guard_started = NULL;
 	if (next_run != NULL)
 		next_run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
 	else
@@ -146,47 +180,52 @@ guard_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
 }
 
 /*
- * Without report it is asked only whether an error would be raised.
+ * False only if there is no report and an error would be raised.
  */
-HOT_PATH static bool
-guard_check(COMPAT_CHECK_PERMS_PARAMETERS)
+static bool
+look_at_permissions(COMPAT_CHECK_PERMS_PARAMETERS)
 {
-	bool		seen = looked_at != NULL && looked_at == range_table;
 	const char *command = guard_utility_command != NULL ? guard_utility_command : "SELECT";
+	ListCell   *cell;
 
-	looked_at = NULL;
-	if (next_check != NULL && !next_check(COMPAT_CHECK_PERMS_ARGUMENTS))
-		return false;
-	if (!seen && guard_active() && !IsParallelWorker())
+	if (!guard_active() || IsParallelWorker())
+		return true;
+	foreach(cell, range_table)
 	{
-		ListCell   *cell;
+		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
+		AclMode		required;
 
-		foreach(cell, range_table)
+		if (entry->rtekind != RTE_RELATION)
+			continue;
+		if (!report)
 		{
-			RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
-			AclMode		required;
+			Oid			schema = get_rel_namespace(entry->relid);
 
-			if (entry->rtekind != RTE_RELATION)
-				continue;
-			if (!report)
-			{
-				Oid			schema = get_rel_namespace(entry->relid);
-
-				if (setting_isolation == ISOLATION_ENFORCE &&
-					guard_is_foreign(schema_tenant(schema)))
-					return false;
-				continue;
-			}
-			guard_relation(entry->relid, command);
-			required = compat_required_perms(entry, COMPAT_CHECK_PERMS_INFOS);
-			if (required & ACL_INSERT)
-			{
-				guard_partitions(entry->relid, command);
-				look_at_inbox(entry->relid, command);
-			}
+			if (setting_isolation == ISOLATION_ENFORCE &&
+				guard_is_foreign(schema_tenant(schema)))
+				return false;
+			continue;
+		}
+		guard_relation(entry->relid, command);
+		required = compat_required_perms(entry, COMPAT_CHECK_PERMS_INFOS);
+		if (required & ACL_INSERT)
+		{
+			guard_partitions(entry->relid, command);
+			look_at_inbox(entry->relid, command);
 		}
 	}
 	return true;
+}
+
+HOT_PATH static bool
+guard_check(COMPAT_CHECK_PERMS_PARAMETERS)
+{
+	bool		seen = guard_looked_at != NULL && guard_looked_at == range_table;
+
+	guard_looked_at = NULL;
+	if (next_check != NULL && !next_check(COMPAT_CHECK_PERMS_ARGUMENTS))
+		return false;
+	return likely(seen) || look_at_permissions(COMPAT_CHECK_PERMS_ARGUMENTS);
 }
 
 void

@@ -27,12 +27,13 @@
 
 #include "compat.h"
 #include "context.h"
+#include "core/hot.h"
 #include "guard.h"
 #include "row_security.h"
 #include "schema.h"
 #include "setting.h"
 
-bool		guard_explaining = false;
+HOT_DATA bool guard_explaining = false;
 
 static planner_hook_type next_planner = NULL;
 

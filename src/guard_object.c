@@ -33,11 +33,12 @@
 
 #include "compat.h"
 #include "context.h"
+#include "core/hot.h"
 #include "guard.h"
 #include "schema.h"
 #include "setting.h"
 
-static object_access_hook_type next_access = NULL;
+static HOT_DATA object_access_hook_type next_access = NULL;
 
 typedef struct TouchedObject
 {
@@ -234,23 +235,19 @@ look_at_counter(Oid function)
 }
 
 static void
-guard_access(ObjectAccessType access, Oid class, Oid objid, int subid, void *arg)
+look_at_access(ObjectAccessType access, Oid class, Oid objid, int subid, void *arg)
 {
 	ObjectAddress object;
 	const char *command = guard_utility_command;
 
-	if (next_access != NULL)
-		next_access(access, class, objid, subid, arg);
 	if (!guard_active())
 		return;
 	switch (access)
 	{
 		case OAT_FUNCTION_EXECUTE:
-			/* most are nobody's, and that is soon known */
 			if (objid < FirstUnpinnedObjectId)
 			{
-				if (unlikely(is_counter(objid)))
-					look_at_counter(objid);
+				look_at_counter(objid);
 				break;
 			}
 			if (!guard_is_foreign(schema_tenant(get_func_namespace(objid))))
@@ -280,6 +277,19 @@ guard_access(ObjectAccessType access, Oid class, Oid objid, int subid, void *arg
 		default:
 			break;
 	}
+}
+
+HOT_PATH static void
+guard_access(ObjectAccessType access, Oid class, Oid objid, int subid, void *arg)
+{
+	if (unlikely(next_access != NULL))
+		next_access(access, class, objid, subid, arg);
+
+	/* most are the server's functions, and those are nobody's */
+	if (likely(access == OAT_FUNCTION_EXECUTE && objid < FirstUnpinnedObjectId &&
+			   !is_counter(objid)))
+		return;
+	look_at_access(access, class, objid, subid, arg);
 }
 
 void

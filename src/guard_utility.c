@@ -21,7 +21,6 @@
 #include "commands/extension.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
-#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
@@ -30,13 +29,13 @@
 
 #include "compat.h"
 #include "context.h"
+#include "core/hot.h"
 #include "event.h"
 #include "guard.h"
 #include "owner.h"
+#include "utility.h"
 
-const char *guard_utility_command = NULL;
-
-static ProcessUtility_hook_type next_utility = NULL;
+HOT_DATA const char *guard_utility_command = NULL;
 
 /* --- names -------------------------------------------------------------- */
 
@@ -488,29 +487,6 @@ look_before(Node *statement, const char *command)
 }
 
 /*
- * Those that name and make nothing, of which there are many.
- */
-static bool
-is_harmless(Node *statement)
-{
-	switch (nodeTag(statement))
-	{
-		case T_TransactionStmt:
-		case T_VariableSetStmt:
-		case T_VariableShowStmt:
-		case T_PrepareStmt:
-		case T_DeallocateStmt:
-		case T_ExecuteStmt:		/* its query is looked at as a query */
-		case T_ClosePortalStmt:
-		case T_DoStmt:
-		case T_CallStmt:
-			return true;
-		default:
-			return false;
-	}
-}
-
-/*
  * A schema or role that has another name now is the tenant's all the same.
  */
 static void
@@ -537,32 +513,14 @@ follow_rename(const RenameStmt *rename)
 	owner_end(&scope);
 }
 
-static void
-run(PlannedStmt *statement, const char *query, bool read_only_tree,
-	ProcessUtilityContext context, ParamListInfo params,
-	QueryEnvironment *environment, DestReceiver *dest,
-	QueryCompletion *completion)
-{
-	if (next_utility != NULL)
-		next_utility(statement, query, read_only_tree, context, params,
-					 environment, dest, completion);
-	else
-		standard_ProcessUtility(statement, query, read_only_tree, context, params,
-								environment, dest, completion);
-}
-
-static void
-guard_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
-			  ProcessUtilityContext context, ParamListInfo params,
-			  QueryEnvironment *environment, DestReceiver *dest,
-			  QueryCompletion *completion)
+void
+guard_utility(UTILITY_PARAMETERS)
 {
 	Node	   *statement = planned->utilityStmt;
 	const char *outer_command = guard_utility_command;
 	bool		outer_explaining = guard_explaining;
 
-	guard_forget_plan();
-	if (!is_harmless(statement) && guard_active())
+	if (guard_active())
 	{
 		const char *command = CreateCommandName(statement);
 		GuardTouched *outer;
@@ -573,8 +531,7 @@ guard_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 		guard_explaining |= IsA(statement, ExplainStmt);
 		PG_TRY();
 		{
-			run(planned, query, read_only_tree, context, params, environment, dest,
-				completion);
+			utility_run(UTILITY_ARGUMENTS);
 			guard_touched_check(command);
 		}
 		PG_FINALLY();
@@ -591,19 +548,11 @@ guard_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 	{
 		/* what is called from here are statements of their own */
 		guard_utility_command = NULL;
-		run(planned, query, read_only_tree, context, params, environment, dest,
-			completion);
+		utility_run(UTILITY_ARGUMENTS);
 		guard_utility_command = outer_command;
 	}
 	if (IsA(statement, RenameStmt) &&
 		(((RenameStmt *) statement)->renameType == OBJECT_SCHEMA ||
 		 ((RenameStmt *) statement)->renameType == OBJECT_ROLE))
 		follow_rename((RenameStmt *) statement);
-}
-
-void
-guard_utility_init(void)
-{
-	next_utility = ProcessUtility_hook;
-	ProcessUtility_hook = guard_utility;
 }

@@ -5,6 +5,9 @@
 #ifndef METER_LISTEN_H
 #define METER_LISTEN_H
 
-extern void listen_init(void);
+#include "nodes/parsenodes.h"
+
+/* An error if the user may not. */
+extern void listen_check(const ListenStmt *listen);
 
 #endif							/* METER_LISTEN_H */

@@ -34,15 +34,15 @@
 /*
  * What is known is kept until a role, a membership or meter.tenant changes.
  */
-static Oid	known_user = InvalidOid;	/* InvalidOid: nothing is kept */
-static Oid	known_session = InvalidOid;
-static bool known_bound = false;	/* belongs to tenants' roles */
+static HOT_DATA Oid known_user = InvalidOid;	/* InvalidOid: nothing is kept */
+static HOT_DATA Oid known_session = InvalidOid;
+static HOT_DATA bool known_bound = false;	/* belongs to tenants' roles */
 static char *known_tenant = NULL;	/* the only one of these, or NULL */
 static Oid	known_member = InvalidOid;	/* who was asked about */
 static Oid	known_group = InvalidOid;	/* the outer user, or InvalidOid for
 										 * any */
 static Oid	tenant_relid = InvalidOid;
-static bool reading = false;
+HOT_DATA bool member_busy = false;
 
 /* Of a user who is bound: for which tenants was it asked, and may he work for them? */
 typedef struct AskedTenant
@@ -146,13 +146,13 @@ learn_user(void)
 {
 	Oid			schema;
 
-	if (reading || !IsTransactionState())
+	if (member_busy || !IsTransactionState())
 		return false;
 	schema = get_namespace_oid("meter", true);
 	tenant_relid = OidIsValid(schema) ? get_relname_relid("tenant", schema) : InvalidOid;
 	if (!OidIsValid(tenant_relid) || creating_extension)
 		return false;
-	reading = true;
+	member_busy = true;
 	PG_TRY();
 	{
 		read_user(GetOuterUserId(), GetSessionUserId());
@@ -160,11 +160,11 @@ learn_user(void)
 	PG_CATCH();
 	{
 		forget_user();
-		reading = false;
+		member_busy = false;
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	reading = false;
+	member_busy = false;
 	return true;
 }
 
@@ -215,14 +215,14 @@ is_own(const text *tenant)
 	entry = asked == NULL ? NULL : hash_search(asked, name, HASH_FIND, NULL);
 	if (entry != NULL)
 		return entry->own;
-	reading = true;
+	member_busy = true;
 	PG_TRY();
 	{
 		own = read_is_own(tenant);
 	}
 	PG_FINALLY();
 	{
-		reading = false;
+		member_busy = false;
 	}
 	PG_END_TRY();
 
@@ -262,12 +262,6 @@ HOT_PATH bool
 member_is_free(void)
 {
 	return !know_user() || !known_bound;
-}
-
-bool
-member_busy(void)
-{
-	return reading;
 }
 
 const char *

@@ -22,7 +22,7 @@ extern bool member_is_free(void);
 /* False for a tenant that is none of those of a user who belongs to some. */
 extern bool member_may_work_for(const text *tenant);
 
-/* Is meter.tenant being read for that? */
-extern bool member_busy(void);
+/* meter.tenant is being read for that */
+extern bool member_busy;
 
 #endif							/* METER_MEMBER_H */

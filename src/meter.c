@@ -15,7 +15,7 @@
 #include "budget.h"
 #include "context.h"
 #include "guard.h"
-#include "listen.h"
+#include "member.h"
 #include "metric.h"
 #include "model_price.h"
 #include "queue.h"
@@ -23,6 +23,7 @@
 #include "setting.h"
 #include "shared.h"
 #include "tenant.h"
+#include "utility.h"
 #include "worker.h"
 
 METER_MODULE_MAGIC;
@@ -35,8 +36,8 @@ _PG_init(void)
 	context_define();
 	guard_init();
 	setting_define();
-	context_init();
-	listen_init();
+	member_init();
+	utility_init();
 	metric_init();
 	queue_init();
 	rule_init();

@@ -35,8 +35,8 @@ typedef struct SchemaEntry
 
 static HTAB *schemas = NULL;
 static bool stale = false;		/* nothing in there is to be trusted */
-uint64		schema_changes = 0;
-static bool busy = false;		/* meter.tenant is being read */
+HOT_DATA uint64 schema_changes = 0;
+HOT_DATA bool schema_busy = false;
 static Oid	tenant_relid = InvalidOid;
 
 static void
@@ -108,26 +108,17 @@ find_owner(const char *name, char *tenant)
 	tenant_relid = OidIsValid(meter) ? get_relname_relid("tenant", meter) : InvalidOid;
 	if (!OidIsValid(tenant_relid) || creating_extension)
 		return false;
-	busy = true;
+	schema_busy = true;
 	PG_TRY();
 	{
 		owned = read_owner(name, tenant);
 	}
 	PG_FINALLY();
 	{
-		busy = false;
+		schema_busy = false;
 	}
 	PG_END_TRY();
 	return owned;
-}
-
-/*
- * Is meter.tenant being read for this?  Then what is looked at is nobody's.
- */
-bool
-schema_busy(void)
-{
-	return busy;
 }
 
 HOT_PATH const char *
@@ -137,7 +128,7 @@ schema_tenant(Oid schema)
 	SchemaEntry found = {schema};
 	char	   *name;
 
-	if (schema < FirstUnpinnedObjectId || busy)
+	if (schema < FirstUnpinnedObjectId || schema_busy)
 		return NULL;
 	if (unlikely(schemas == NULL || stale))
 		make_table();
@@ -168,7 +159,7 @@ schema_tenant_by_name(const char *schema)
 {
 	static char tenant[EVENT_MAX_TENANT + 1];
 
-	if (busy || !find_owner(schema, tenant))
+	if (schema_busy || !find_owner(schema, tenant))
 		return NULL;
 	return tenant;
 }

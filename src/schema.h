@@ -16,7 +16,9 @@ extern const char *schema_tenant_by_name(const char *schema);
 /* Another one whenever what schema_tenant() has answered may be out of date. */
 extern uint64 schema_changes;
 
-extern bool schema_busy(void);
+/* meter.tenant is being read for this: then what is looked at is nobody's. */
+extern bool schema_busy;
+
 extern void schema_init(void);
 
 #endif							/* METER_SCHEMA_H */

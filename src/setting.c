@@ -14,7 +14,9 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "core/hot.h"
 #include "core/ring.h"
+#include "guard.h"
 #include "ignore.h"
 #include "rule.h"
 #include "setting.h"
@@ -53,9 +55,9 @@ int			setting_save_interval = 10;
 char	   *setting_default_plan = NULL;
 bool		setting_track_refused = true;
 int			setting_unknown_model = UNKNOWN_MODEL_ERROR;
-int			setting_isolation = ISOLATION_OFF;
-bool		setting_isolation_require_context = false;
-int			setting_durability = DURABILITY_COMMIT;
+HOT_DATA int setting_isolation = ISOLATION_OFF;
+HOT_DATA bool setting_isolation_require_context = false;
+HOT_DATA int setting_durability = DURABILITY_COMMIT;
 double		setting_flush_cost_threshold = -1;
 int			setting_flush_interval = 200;
 int			setting_max_databases = 64;
@@ -64,7 +66,7 @@ int			setting_queue_timeout = 100;
 int			setting_rollup_interval = 60;
 int			setting_retention = 90 * MINUTES_PER_DAY;
 int			setting_dedup_window = 35 * MINUTES_PER_DAY;
-int			setting_max_future_skew = 300;
+HOT_DATA int setting_max_future_skew = 300;
 int			setting_max_groups_per_hour = 10000;
 int			setting_max_label_sets = 100;
 int			setting_max_metrics = 10000;
@@ -205,7 +207,7 @@ setting_define(void)
 							 ISOLATION_OFF,
 							 isolations,
 							 PGC_SUSET, 0,
-							 NULL, NULL, NULL);
+							 NULL, guard_assign_isolation, NULL);
 
 	DefineCustomBoolVariable("meter.isolation_require_context",
 							 "Counts the use of any tenant's schema without a context as a violation.",
