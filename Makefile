@@ -20,6 +20,7 @@ CORE = \
 	src/core/exactsum.o \
 	src/core/forecast.o \
 	src/core/forecast_method.o \
+	src/core/hot.o \
 	src/core/html.o \
 	src/core/pattern.o \
 	src/core/ring.o \
@@ -110,6 +111,7 @@ LAYER = \
 	src/schedule.o \
 	src/schema.o \
 	src/secret.o \
+	src/server.o \
 	src/setting.o \
 	src/shared.o \
 	src/sketch.o \
@@ -133,7 +135,7 @@ LAYER = \
 # tracks one, and what looks at every statement (core/hot.h).
 PATH_LIMIT = decision limit limit_bucket rule rule_match budget tenant account \
 	amount core/account core/bucket
-PATH_BOTH = shared context member setting
+PATH_BOTH = core/hot server shared context member setting
 PATH_TRACK = track queue core/ring event event_row metric llm_token partition \
 	secret core/secret core/secret_shape core/endpoint
 PATH_GUARD = guard_executor guard_object utility guard_utility guard_explain schema guard

@@ -24,17 +24,20 @@
 #include "core/hot.h"
 #include "setting.h"
 
+/* after all others */
+#include "server.h"
+
 #define TRANCHE "meter_account"
 
 /* So many accounts make room at a time. */
 #define EVICT_ENOUGH 16
 
-AccountTable *account_table = NULL;
-AccountShared *account_shared = NULL;
+HOT_DATA AccountTable *account_table = NULL;
+HOT_DATA AccountShared *account_shared = NULL;
 
 /* Copies of what never changes, away from what does. */
-static LWLockPadded *locks;
-static uint64 hash_seed;
+static HOT_DATA LWLockPadded *locks;
+static HOT_DATA uint64 hash_seed;
 
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;

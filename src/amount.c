@@ -59,13 +59,13 @@ HOT_PATH AmountProblem
 amount_from_numeric(Numeric value, BucketAmount *amount)
 {
 	/* most calls cost the same as the one before */
-	static char last[32];
-	static Size last_size = 0;
-	static BucketAmount last_amount;
+	static HOT_DATA char last[32];
+	static HOT_DATA Size last_size = 0;
+	static HOT_DATA BucketAmount last_amount;
 	Size		size = VARSIZE_ANY(value);
 	AmountProblem problem;
 
-	if (size == last_size && memcmp(last, value, size) == 0)
+	if (size == last_size && hot_equal(last, value, size))
 	{
 		*amount = last_amount;
 		return AMOUNT_OK;

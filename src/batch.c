@@ -67,7 +67,7 @@ static TrackResult *
 store_elements(Element *elements, int nelements)
 {
 	Event	  **valid = palloc(Max(nelements, 1) * sizeof(Event *));
-	TrackResult *results = palloc(Max(nelements, 1) * sizeof(TrackResult));
+	TrackResult *results = palloc0(Max(nelements, 1) * sizeof(TrackResult));
 	int			nvalid = 0;
 
 	for (int i = 0; i < nelements; i++)

@@ -209,14 +209,15 @@ typedef struct BudgetBlock
 
 static MemoryContext block_context = NULL;
 static Oid	block_relid = InvalidOid;
-static bool blocks_valid = false;
-static bool blocks_provisional = false; /* as rules are in a parallel query */
-static uint64 block_generation = 0;
+static HOT_DATA bool blocks_valid = false;
+static HOT_DATA bool blocks_provisional = false;	/* as rules are in a
+													 * parallel query */
+static HOT_DATA uint64 block_generation = 0;
 
 /* Those for all tenants, then those of each, by the names' bytes. */
-static BudgetBlock *blocks = NULL;
-static int	n_blocks = 0;
-static int	n_for_all = 0;
+static HOT_DATA BudgetBlock *blocks = NULL;
+static HOT_DATA int n_blocks = 0;
+static HOT_DATA int n_for_all = 0;
 
 static void
 block_forget(Oid relid)

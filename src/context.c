@@ -36,6 +36,9 @@
 #include "setting.h"
 #include "violation.h"
 
+/* after all others */
+#include "server.h"
+
 #define SALT_LENGTH 16
 
 /* What goes with the value of meter.tenant. */
@@ -48,7 +51,7 @@ typedef struct ContextExtra
 } ContextExtra;
 
 HOT_DATA char *context_setting = NULL;
-HOT_DATA uint64 context_changes = 1;
+HOT_STATEMENT uint64 context_changes = 1;
 static const ContextExtra *context_extra = NULL;
 
 /* What meter_set_tenant() is about to set; else the check hook refuses. */

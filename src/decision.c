@@ -18,6 +18,9 @@
 #include "limit.h"
 #include "refuse.h"
 
+/* after all others */
+#include "server.h"
+
 /* What PostgREST makes HTTP status 429 of. */
 #define ERRCODE_TOO_MANY_REQUESTS MAKE_SQLSTATE('P', 'T', '4', '2', '9')
 

@@ -27,6 +27,9 @@
 #include "secret.h"
 #include "setting.h"
 
+/* after all others */
+#include "server.h"
+
 /*
  * Fill *error and return false, to be returned by the caller in its turn.
  */
@@ -116,7 +119,6 @@ check_optional_name(text **value, const char *field, int max_length,
 
 /* Bounds of quantities and costs, made once. */
 static Numeric number_zero = NULL;
-static Numeric number_one = NULL;
 static Numeric number_max = NULL;
 static Numeric number_min = NULL;
 
@@ -130,6 +132,19 @@ make_number(const char *literal)
 
 	MemoryContextSwitchTo(old);
 	return DatumGetNumeric(number);
+}
+
+/* As it is, to be found without leaving the page. */
+static HOT_DATA char number_one[16];
+static HOT_DATA Size number_one_size = 0;
+
+static void
+remember_one(Numeric one)
+{
+	if (VARSIZE(one) > sizeof(number_one))
+		return;
+	memcpy(number_one, one, VARSIZE(one));
+	number_one_size = VARSIZE(one);
 }
 
 static inline bool
@@ -146,18 +161,16 @@ HOT_PATH static bool
 check_number(Numeric value, const char *field, bool allow_negative,
 			 const char *metric, EventError *error)
 {
+	/* most quantities are 1 */
+	if (VARSIZE(value) == number_one_size && hot_equal(value, number_one, number_one_size))
+		return true;
 	if (number_min == NULL)
 	{
 		number_zero = make_number("0");
-		number_one = make_number("1");
 		number_max = make_number(EVENT_MAX_NUMERIC);
 		number_min = make_number("-" EVENT_MAX_NUMERIC);
+		remember_one(make_number("1"));
 	}
-
-	/* most quantities are 1 */
-	if (VARSIZE(value) == VARSIZE(number_one) &&
-		memcmp(value, number_one, VARSIZE(number_one)) == 0)
-		return true;
 	if (numeric_is_nan(value) || numeric_is_inf(value))
 		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
 							psprintf("%s must be a finite number", field),

@@ -12,6 +12,9 @@
 #include "core/hot.h"
 #include "event_row.h"
 
+/* after all others */
+#include "server.h"
+
 /* The length of a column in rows; -1: it varies. */
 static inline int
 length_of(int column)
@@ -109,14 +112,14 @@ put_varlena(char *p, const struct varlena *value)
 	{
 		size = VARATT_CONVERTED_SHORT_SIZE(value);
 		SET_VARSIZE_SHORT(p, size);
-		memcpy(p + 1, VARDATA(value), size - 1);
+		hot_copy(p + 1, VARDATA(value), size - 1);
 		return p + size;
 	}
 	if (!VARATT_IS_SHORT(value))
 		while (p != (char *) INTALIGN(p))
 			*p++ = 0;
 	size = VARSIZE_ANY(value);
-	memcpy(p, value, size);
+	hot_copy(p, value, size);
 	return p + size;
 }
 

@@ -51,12 +51,12 @@
 
 /* --- who is looked at --------------------------------------------------- */
 
-static HOT_DATA char *exempt_setting = NULL;
+static HOT_STATEMENT char *exempt_setting = NULL;
 
 /* What is known of these two users; forgotten when a role is changed. */
-static HOT_DATA Oid known_session = InvalidOid;
-static HOT_DATA Oid known_outer = InvalidOid;
-static HOT_DATA bool known_exempt = false;
+static HOT_STATEMENT Oid known_session = InvalidOid;
+static HOT_STATEMENT Oid known_outer = InvalidOid;
+static HOT_STATEMENT bool known_exempt = false;
 
 static void
 forget_users(Datum arg, int cacheid, uint32 hashvalue)
@@ -256,8 +256,8 @@ look_at_statistics(Oid relid, const char *command)
 					 "pg_catalog.pg_statistic_ext_data", command);
 }
 
-HOT_DATA uint64 guard_relations_at = 0;
-HOT_DATA KnownRelation guard_relations[KNOWN_RELATIONS];
+HOT_STATEMENT KnownRelation guard_relations[KNOWN_RELATIONS];
+HOT_STATEMENT uint64 guard_relations_at = 0;
 static uint64 relation_changes = 0; /* how often one changed */
 
 static void

@@ -33,12 +33,12 @@
 #include "schema.h"
 #include "setting.h"
 
-static HOT_DATA ExecutorStart_hook_type next_start = NULL;
-static HOT_DATA ExecutorRun_hook_type next_run = NULL;
-static HOT_DATA ExecutorCheckPerms_hook_type next_check = NULL;
+static HOT_STATEMENT ExecutorStart_hook_type next_start = NULL;
+static HOT_STATEMENT ExecutorRun_hook_type next_run = NULL;
+static HOT_STATEMENT ExecutorCheckPerms_hook_type next_check = NULL;
 
-HOT_DATA const List *guard_looked_at = NULL;
-HOT_DATA const QueryDesc *guard_started = NULL;
+HOT_STATEMENT const List *guard_looked_at = NULL;
+HOT_STATEMENT const QueryDesc *guard_started = NULL;
 
 static const char *
 command_of(const PlannedStmt *plan)
@@ -154,10 +154,7 @@ guard_start(QueryDesc *query, int flags)
 		guard_looked_at = query->plannedstmt->rtable;
 	}
 	guard_started = query;
-	if (next_start != NULL)
-		next_start(query, flags);
-	else
-		standard_ExecutorStart(query, flags);
+	next_start(query, flags);
 }
 
 static void
@@ -173,10 +170,7 @@ guard_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
 	if (unlikely(guard_started != query))
 		look_at_run(query);
 	guard_started = NULL;
-	if (next_run != NULL)
-		next_run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
-	else
-		standard_ExecutorRun(COMPAT_EXECUTOR_RUN_ARGUMENTS);
+	next_run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
 }
 
 /*
@@ -231,9 +225,9 @@ guard_check(COMPAT_CHECK_PERMS_PARAMETERS)
 void
 guard_executor_init(void)
 {
-	next_start = ExecutorStart_hook;
+	next_start = ExecutorStart_hook != NULL ? ExecutorStart_hook : standard_ExecutorStart;
 	ExecutorStart_hook = guard_start;
-	next_run = ExecutorRun_hook;
+	next_run = ExecutorRun_hook != NULL ? ExecutorRun_hook : standard_ExecutorRun;
 	ExecutorRun_hook = guard_run;
 	next_check = ExecutorCheckPerms_hook;
 	ExecutorCheckPerms_hook = guard_check;

@@ -33,7 +33,7 @@
 #include "schema.h"
 #include "setting.h"
 
-HOT_DATA bool guard_explaining = false;
+HOT_STATEMENT bool guard_explaining = false;
 
 static planner_hook_type next_planner = NULL;
 

@@ -38,7 +38,7 @@
 #include "schema.h"
 #include "setting.h"
 
-static HOT_DATA object_access_hook_type next_access = NULL;
+static HOT_STATEMENT object_access_hook_type next_access = NULL;
 
 typedef struct TouchedObject
 {

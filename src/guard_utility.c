@@ -35,7 +35,7 @@
 #include "owner.h"
 #include "utility.h"
 
-HOT_DATA const char *guard_utility_command = NULL;
+HOT_STATEMENT const char *guard_utility_command = NULL;
 
 /* --- names -------------------------------------------------------------- */
 

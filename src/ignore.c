@@ -10,6 +10,7 @@
 
 #include "compat.h"
 #include "core/pattern.h"
+#include "core/hot.h"
 #include "ignore.h"
 
 typedef struct IgnorePattern
@@ -25,7 +26,7 @@ struct IgnoreList
 	IgnorePattern patterns[FLEXIBLE_ARRAY_MEMBER];
 };
 
-IgnoreList *ignore_list = NULL;
+HOT_DATA IgnoreList *ignore_list = NULL;
 
 /*
  * Patterns are separated by commas; blanks around them do not count.

@@ -27,6 +27,9 @@
 #include "setting.h"
 #include "tenant.h"
 
+/* after all others */
+#include "server.h"
+
 /* So many times the table is searched for room. */
 #define MAX_EVICTIONS 3
 

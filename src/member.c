@@ -31,6 +31,9 @@
 #include "member.h"
 #include "owner.h"
 
+/* after all others */
+#include "server.h"
+
 /*
  * What is known is kept until a role, a membership or meter.tenant changes.
  */
@@ -42,7 +45,7 @@ static Oid	known_member = InvalidOid;	/* who was asked about */
 static Oid	known_group = InvalidOid;	/* the outer user, or InvalidOid for
 										 * any */
 static Oid	tenant_relid = InvalidOid;
-HOT_DATA bool member_busy = false;
+HOT_STATEMENT bool member_busy = false;
 
 /* Of a user who is bound: for which tenants was it asked, and may he work for them? */
 typedef struct AskedTenant

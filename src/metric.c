@@ -27,8 +27,12 @@
 #include "owner.h"
 #include "setting.h"
 
-static HTAB *metric_cache = NULL;
-static const Metric *metric_last = NULL;	/* of the cache: found last */
+/* after all others */
+#include "server.h"
+
+static HOT_DATA HTAB *metric_cache = NULL;
+static HOT_DATA const Metric *metric_last = NULL;	/* of the cache: found
+													 * last */
 static MemoryContext metric_context = NULL;
 static Oid	metric_relid = InvalidOid;
 
@@ -177,7 +181,7 @@ metric_lookup(const char *name)
 	AcceptInvalidationMessages();
 
 	/* most calls are of the metric of the one before */
-	if (metric_last != NULL && strcmp(metric_last->name, name) == 0)
+	if (metric_last != NULL && hot_same(metric_last->name, name))
 		return metric_last;
 	if (metric_cache != NULL)
 	{

@@ -42,13 +42,16 @@
 #include "setting.h"
 #include "shared.h"
 
+/* after all others */
+#include "server.h"
+
 /* This process's view of its database's ring. */
-static Ring ring;
+static HOT_DATA Ring ring;
 
 /* The row type of meter.event. */
-static Oid	row_relation = InvalidOid;
-static Oid	row_type = InvalidOid;
-static TupleDesc row_desc = NULL;
+static HOT_DATA Oid row_relation = InvalidOid;
+static HOT_DATA Oid row_type = InvalidOid;
+static HOT_DATA TupleDesc row_desc = NULL;
 
 /* --- the row type ------------------------------------------------------- */
 
@@ -253,7 +256,7 @@ put_row(SharedDatabase *database, const QueuedRow *row, bool *urgent)
 		LWLockRelease(database->lock);
 		return false;
 	}
-	memcpy(space, row->header, row->size);
+	hot_copy(space, row->header, row->size);
 	(void) ring_publish_summed(&ring, row->size, row->crc);
 	database->counters.queued++;
 	if (ring_used(&ring) > ring_capacity(&ring) / 4)

@@ -29,6 +29,9 @@
 #include "shared.h"
 #include "tenant.h"
 
+/* after all others */
+#include "server.h"
+
 /* A power of two. */
 #define REMEMBERED_TENANTS 256
 
@@ -112,13 +115,13 @@ typedef struct Rules
 } Rules;
 
 static MemoryContext rule_context = NULL;
-static Rules *rules = NULL;
-static bool rules_valid = false;
-static uint64 rule_generation = 0;
+static HOT_DATA Rules *rules = NULL;
+static HOT_DATA bool rules_valid = false;
+static HOT_DATA uint64 rule_generation = 0;
 static Oid	rule_relid = InvalidOid;
 static Oid	plan_relid = InvalidOid;
 
-static uint32 default_plan_hash = 0;
+static HOT_DATA uint32 default_plan_hash = 0;
 
 /* --- plans -------------------------------------------------------------- */
 

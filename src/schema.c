@@ -35,8 +35,8 @@ typedef struct SchemaEntry
 
 static HTAB *schemas = NULL;
 static bool stale = false;		/* nothing in there is to be trusted */
-HOT_DATA uint64 schema_changes = 0;
-HOT_DATA bool schema_busy = false;
+HOT_STATEMENT uint64 schema_changes = 0;
+HOT_STATEMENT bool schema_busy = false;
 static Oid	tenant_relid = InvalidOid;
 
 static void

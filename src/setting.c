@@ -49,22 +49,22 @@ static const struct config_enum_entry unknown_model_actions[] = {
 };
 
 int			setting_bill_grace = 3 * MINUTES_PER_DAY;
-int			setting_limit_memory = 64 * 1024;
-int			setting_on_full = ON_FULL_ALLOW;
+HOT_DATA int setting_limit_memory = 64 * 1024;
+HOT_DATA int setting_on_full = ON_FULL_ALLOW;
 int			setting_save_interval = 10;
 char	   *setting_default_plan = NULL;
-bool		setting_track_refused = true;
+HOT_DATA bool setting_track_refused = true;
 int			setting_unknown_model = UNKNOWN_MODEL_ERROR;
-HOT_DATA int setting_isolation = ISOLATION_OFF;
-HOT_DATA bool setting_isolation_require_context = false;
+HOT_STATEMENT int setting_isolation = ISOLATION_OFF;
+HOT_STATEMENT bool setting_isolation_require_context = false;
 HOT_DATA int setting_durability = DURABILITY_COMMIT;
 double		setting_flush_cost_threshold = -1;
 int			setting_flush_interval = 200;
 int			setting_max_databases = 64;
-int			setting_queue_size = 64 * 1024;
+HOT_DATA int setting_queue_size = 64 * 1024;
 int			setting_queue_timeout = 100;
 int			setting_rollup_interval = 60;
-int			setting_retention = 90 * MINUTES_PER_DAY;
+HOT_DATA int setting_retention = 90 * MINUTES_PER_DAY;
 int			setting_dedup_window = 35 * MINUTES_PER_DAY;
 HOT_DATA int setting_max_future_skew = 300;
 int			setting_max_groups_per_hour = 10000;
@@ -72,8 +72,8 @@ int			setting_max_label_sets = 100;
 int			setting_max_metrics = 10000;
 int			setting_rollup_work_mem = 256 * 1024;
 static char *ignore_setting = NULL; /* read through ignore.h */
-bool		setting_strict_metrics = false;
-bool		setting_normalize_endpoints = true;
+HOT_DATA bool setting_strict_metrics = false;
+HOT_DATA bool setting_normalize_endpoints = true;
 
 /* A ring's size is a power of two. */
 static bool

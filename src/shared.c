@@ -19,6 +19,9 @@
 #include "setting.h"
 #include "shared.h"
 
+/* after all others */
+#include "server.h"
+
 #define TRANCHE "meter"
 
 typedef struct Shared
@@ -29,8 +32,8 @@ typedef struct Shared
 	SharedDatabase databases[FLEXIBLE_ARRAY_MEMBER];
 } Shared;
 
-static Shared *shared = NULL;
-static SharedDatabase *my_database = NULL;
+static HOT_DATA Shared *shared = NULL;
+static HOT_DATA SharedDatabase *my_database = NULL;
 static bool wake_at_commit = false;
 static bool use_at_commit = false;
 

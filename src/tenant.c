@@ -39,12 +39,15 @@
 #include "rule.h"
 #include "tenant.h"
 
+/* after all others */
+#include "server.h"
+
 /* So many tenants changed by a transaction are looked for one by one. */
 #define MAX_CHANGED 64
 
 /* By the current transaction. */
-static bool all_changed = false;	/* or any */
-static int	n_changed = 0;
+static HOT_DATA bool all_changed = false;	/* or any */
+static HOT_DATA int n_changed = 0;
 static char *changed[MAX_CHANGED];
 static int	changed_length[MAX_CHANGED];
 
@@ -52,8 +55,8 @@ static Oid	tenant_relid = InvalidOid;
 static Oid	rule_relid = InvalidOid;
 
 /* Does this process listen?  Then it trusts what has a later stamp. */
-static bool listening = false;
-static uint32 trusted_after = 0;
+static HOT_DATA bool listening = false;
+static HOT_DATA uint32 trusted_after = 0;
 
 static bool
 has_changed(void)

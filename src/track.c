@@ -27,6 +27,9 @@
 #include "shared.h"
 #include "track.h"
 
+/* after all others */
+#include "server.h"
+
 /* Arguments of meter_track, in the order of track.sql. */
 enum
 {
@@ -166,7 +169,8 @@ store_committed(Event *const *events, int n, TrackResult *results)
 }
 
 /*
- * Store checked events, and say of each what became of it.  Buffered ones are
+ * Store checked events, and say of each what became of it unless it was
+ * accepted, as all are taken to be before (TRACK_ACCEPTED is 0).  Buffered ones are
  * all accepted, as their idempotency keys are looked at by the flush.
  */
 HOT_PATH void
@@ -176,8 +180,6 @@ track_store(Event *const *events, int n, TrackResult *results)
 	TrackResult *kept_results = results;
 	int			nkept = n;
 
-	for (int i = 0; i < n; i++)
-		results[i] = TRACK_ACCEPTED;
 	if (ignore_list != NULL)
 	{
 		kept = palloc(Max(n, 1) * sizeof(Event *));
@@ -212,7 +214,7 @@ HOT_PATH void
 track_one(Event *event)
 {
 	EventError	error;
-	TrackResult result;
+	TrackResult result = TRACK_ACCEPTED;
 
 	if (!event_check(event, event->received_at,
 					 setting_durability == DURABILITY_COMMIT, &error))

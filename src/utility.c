@@ -15,7 +15,7 @@
 #include "listen.h"
 #include "utility.h"
 
-static HOT_DATA ProcessUtility_hook_type next_utility = NULL;
+static HOT_STATEMENT ProcessUtility_hook_type next_utility = NULL;
 
 /*
  * Those that name and make nothing.
@@ -41,13 +41,10 @@ is_harmless(const Node *statement)
 	}
 }
 
-HOT_PATH void
+void
 utility_run(UTILITY_PARAMETERS)
 {
-	if (next_utility != NULL)
-		next_utility(UTILITY_ARGUMENTS);
-	else
-		standard_ProcessUtility(UTILITY_ARGUMENTS);
+	next_utility(UTILITY_ARGUMENTS);
 }
 
 static void
@@ -72,12 +69,12 @@ utility(UTILITY_PARAMETERS)
 	if (!is_harmless(planned->utilityStmt))
 		look(UTILITY_ARGUMENTS);
 	else if (likely(outer_command == NULL))
-		utility_run(UTILITY_ARGUMENTS);
+		next_utility(UTILITY_ARGUMENTS);
 	else
 	{
 		/* what is called from here are statements of their own */
 		guard_utility_command = NULL;
-		utility_run(UTILITY_ARGUMENTS);
+		next_utility(UTILITY_ARGUMENTS);
 		guard_utility_command = outer_command;
 	}
 }
@@ -85,6 +82,6 @@ utility(UTILITY_PARAMETERS)
 void
 utility_init(void)
 {
-	next_utility = ProcessUtility_hook;
+	next_utility = ProcessUtility_hook != NULL ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = utility;
 }

@@ -150,7 +150,7 @@ has_name(AccountTable *table, const Account *account, const AccountKey *key)
 	if (account->name_length != key->length)
 		return false;
 	if (key->length <= ACCOUNT_NAME)
-		return memcmp(account->name, key->name, key->length) == 0;
+		return hot_equal(account->name, key->name, key->length);
 	return memcmp(account->name, key->name, ACCOUNT_NAME) == 0 &&
 		memcmp(rest_of_name(table, account), key->name + ACCOUNT_NAME,
 			   key->length - ACCOUNT_NAME) == 0;

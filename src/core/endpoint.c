@@ -490,7 +490,7 @@ append(char *out, const Segment *segment, size_t identifier, size_t room)
 	}
 	n = cut_length(segment->s + identifier, segment->length - identifier,
 				   room);
-	memcpy(out, segment->s + identifier, n);
+	hot_copy(out, segment->s + identifier, n);
 	return out + n;
 }
 

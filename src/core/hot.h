@@ -9,10 +9,15 @@
  * marked COLD_PATH, as what reads a table for what is then remembered, far
  * from them.  And variables marked HOT_DATA, those that each call looks at, are
  * in a section of their own, on one page as long as no large array is among
- * them.
+ * them; HOT_STATEMENT those that each statement does.
  */
 #ifndef METER_CORE_HOT_H
 #define METER_CORE_HOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #if defined(__GNUC__)
 #define HOT_PATH __attribute__((hot))
@@ -25,8 +30,50 @@
 /* the section's name is of a form that only ELF knows */
 #if defined(__GNUC__) && defined(__ELF__)
 #define HOT_DATA __attribute__((section("meter_hot")))
+#define HOT_STATEMENT __attribute__((section("meter_hot_statement")))
 #else
 #define HOT_DATA
+#define HOT_STATEMENT
 #endif
+
+/*
+ * memcpy(), whose address is among what a call looks at anyway, and not in the
+ * linker's table.
+ */
+extern void *(*hot_copy) (void *to, const void *from, size_t size);
+
+/*
+ * memcmp() and strcmp() for so few bytes that the way to the C library is longer.
+ */
+static inline bool
+hot_equal(const void *a, const void *b, size_t size)
+{
+	const char *p = a;
+	const char *q = b;
+
+	for (; size >= 8; size -= 8, p += 8, q += 8)
+	{
+		uint64_t	x;
+		uint64_t	y;
+
+		memcpy(&x, p, 8);
+		memcpy(&y, q, 8);
+		if (x != y)
+			return false;
+	}
+	for (; size > 0; size--)
+		if (*p++ != *q++)
+			return false;
+	return true;
+}
+
+static inline bool
+hot_same(const char *a, const char *b)
+{
+	for (; *a == *b; a++, b++)
+		if (*a == '\0')
+			return true;
+	return false;
+}
 
 #endif							/* METER_CORE_HOT_H */

@@ -28,9 +28,17 @@ _Static_assert(sizeof(RingRecord) == 8, "records are multiples of 8");
  */
 static uint32_t crc_table[8][256];
 
+#ifdef __x86_64__
+static HOT_DATA bool has_sse42 = false;
+#endif
+
 __attribute__((constructor)) static void
 make_crc_table(void)
 {
+#ifdef __x86_64__
+	__builtin_cpu_init();
+	has_sse42 = __builtin_cpu_supports("sse4.2");
+#endif
 	for (uint32_t i = 0; i < 256; i++)
 	{
 		uint32_t	crc = i;
@@ -105,7 +113,7 @@ ring_crc32c(uint32_t crc, const void *data, size_t size)
 {
 #ifdef __x86_64__
 	/* A load and a test; a function pointer would be no faster. */
-	if (__builtin_cpu_supports("sse4.2"))
+	if (has_sse42)
 		return crc32c_sse42(crc, data, size);
 #endif
 	return ring_crc32c_portable(crc, data, size);
