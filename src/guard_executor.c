@@ -102,7 +102,7 @@ look_at_plan(const PlannedStmt *plan)
 			continue;
 		if (plan->commandType != CMD_DELETE)
 			guard_partitions(relid, command);
-		if (plan->commandType == CMD_INSERT || plan->commandType == CMD_MERGE)
+		if (plan->commandType == CMD_INSERT || plan->commandType == CMD_MERGE || plan->hasModifyingCTE)
 			look_at_inbox(relid, command);
 	}
 }

@@ -255,6 +255,24 @@ is(() = $out =~ /of a/g, 1, 'only the context in which they were made reads a te
 is(() = $out =~ /42501: access to/g, 5, 'the other one is refused');
 is_deeply([ map { $_->[3] } @{ recorded() } ], [ 'pg_temp.mine', 'held', ('pg_temp.mine') x 3 ], 'each time');
 
+# What a session has looked at under one context it looks at again under another
+
+my $both = 'EXECUTE p; EXECUTE u';
+$out = session(qq{SET meter.isolation = enforce; SET meter.isolation_require_context = on;
+	PREPARE p AS SELECT 'of ' || v FROM ta.secret; PREPARE u AS UPDATE ta.secret SET v = v;
+	SELECT meter_set_tenant('a'); $both; $both;
+	SELECT meter_set_tenant('b'); $both; $both;
+	BEGIN; SELECT meter_set_tenant('a', local => true); $both; COMMIT; $both;
+	BEGIN; SELECT meter_set_tenant('a'); $both; ROLLBACK; $both;
+	SELECT meter_set_tenant('a'); $both;
+	BEGIN; SAVEPOINT s; SELECT meter_set_tenant('b'); EXECUTE p; ROLLBACK TO s; $both; COMMIT;
+	SELECT meter_set_tenant(NULL); $both});
+is(() = $out =~ /^of a\n/mg, 6, 'tables that a session knows are their tenant\'s');
+is(() = $out =~ /42501: access to table ta.secret is not allowed in the context of tenant "b"/g, 4 + 2 + 2 + 1,
+	'whatever context was there before, and also that of a transaction which has ended');
+is(() = $out =~ /42501: access to table ta.secret is not allowed without a tenant's context/g, 2, 'or none at all');
+is(@{ recorded() }, 11, 'each time it is recorded');
+
 # Cursors whose rows are fetched after the context has changed, whoever opened them
 
 $out = session(q{CREATE FUNCTION shared.opened(c refcursor) RETURNS refcursor LANGUAGE plpgsql
@@ -334,8 +352,9 @@ recorded();
 # The log's own entrance
 
 $out = session(q{SELECT meter_set_tenant('a'); SET meter.isolation = enforce;
-	INSERT INTO meter.inbox (tenant) VALUES ('b'); COPY meter.inbox (tenant) FROM '/dev/null'; SELECT meter_track('a'); SELECT meter_track('b')});
-is(() = $out =~ /42501: access to table meter.inbox/g, 2, 'rows of meter.inbox could be of any tenant');
+	INSERT INTO meter.inbox (tenant) VALUES ('b'); WITH i AS (INSERT INTO meter.inbox (tenant) VALUES ('b')) SELECT 1;
+	COPY meter.inbox (tenant) FROM '/dev/null'; SELECT meter_track('a'); SELECT meter_track('b')});
+is(() = $out =~ /42501: access to table meter.inbox/g, 3, 'rows of meter.inbox could be of any tenant');
 like($out, qr/42501: tenant "b" is not the tenant of the context/, 'a call for another tenant is refused');
 is(ask('SELECT count(*) FROM meter.inbox'), '1', 'one\'s own goes through');
 ask('CREATE FUNCTION shared.forge() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$INSERT INTO meter.inbox (tenant) VALUES (\'b\')$$');
