@@ -35,7 +35,7 @@
 
 HOT_STATEMENT bool guard_explaining = false;
 
-static planner_hook_type next_planner = NULL;
+static HOT_STATEMENT planner_hook_type next_planner = NULL;
 
 /*
  * Is this a table in which rows of other tenants are hidden from the user?  What
@@ -95,15 +95,11 @@ guard_shown_plan(const PlannedStmt *plan, const char *shown_by, const char *hint
 	}
 }
 
-static PlannedStmt *
+HOT_PATH static PlannedStmt *
 guard_plan(COMPAT_PLANNER_PARAMETERS)
 {
-	PlannedStmt *plan;
+	PlannedStmt *plan = next_planner(COMPAT_PLANNER_ARGUMENTS);
 
-	if (next_planner != NULL)
-		plan = next_planner(COMPAT_PLANNER_ARGUMENTS);
-	else
-		plan = standard_planner(COMPAT_PLANNER_ARGUMENTS);
 	if (unlikely(Debug_print_plan) && client_min_messages <= LOG && guard_active())
 		guard_shown_plan(plan, "debug_print_plan",
 						 "Set debug_print_plan to off, or client_min_messages to a level above \"log\".");
@@ -113,6 +109,6 @@ guard_plan(COMPAT_PLANNER_PARAMETERS)
 void
 guard_explain_init(void)
 {
-	next_planner = planner_hook;
+	next_planner = planner_hook != NULL ? planner_hook : standard_planner;
 	planner_hook = guard_plan;
 }

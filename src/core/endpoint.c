@@ -47,7 +47,7 @@
 #define l LOWER
 #define U UPPER
 
-static const unsigned char byte_class[256] = {
+static HOT_CONST const unsigned char byte_class[256] = {
 	['#'] = END,['%'] = AT,['/'] = END,['?'] = END,['@'] = AT,
 	['0'] = d,['1'] = d,['2'] = d,['3'] = d,['4'] = d,['5'] = d,['6'] = d,
 	['7'] = d,['8'] = d,['9'] = d,

@@ -9,7 +9,8 @@
  * marked COLD_PATH, as what reads a table for what is then remembered, far
  * from them.  And variables marked HOT_DATA, those that each call looks at, are
  * in a section of their own, on one page as long as no large array is among
- * them; HOT_STATEMENT those that each statement does.
+ * them; HOT_STATEMENT those that each statement does.  HOT_CONST are tables that
+ * never change.
  */
 #ifndef METER_CORE_HOT_H
 #define METER_CORE_HOT_H
@@ -31,9 +32,11 @@
 #if defined(__GNUC__) && defined(__ELF__)
 #define HOT_DATA __attribute__((section("meter_hot")))
 #define HOT_STATEMENT __attribute__((section("meter_hot_statement")))
+#define HOT_CONST __attribute__((section("meter_hot_const")))
 #else
 #define HOT_DATA
 #define HOT_STATEMENT
+#define HOT_CONST
 #endif
 
 /*

@@ -5,6 +5,7 @@
  * See secret.c.  A name is compared without its joints and its case, so that
  * apiKey, api-key and API_KEY are one.
  */
+#include "core/hot.h"
 #include "core/secret_scan.h"
 
 #define d DIGIT
@@ -14,7 +15,7 @@
 #define G (UPPER | FIRST)
 #define s (SPACE | STOP)
 
-const unsigned char secret_class[256] = {
+HOT_CONST const unsigned char secret_class[256] = {
 	['\t'] = s,['\n'] = STOP,['\r'] = STOP,[' '] = s,
 	['"'] = STOP,['&'] = STOP,['\''] = STOP,[','] = STOP,[';'] = STOP,
 	['<'] = STOP,['>'] = STOP,['`'] = STOP,
