@@ -20,6 +20,7 @@ CORE = \
 	src/core/exactsum.o \
 	src/core/forecast.o \
 	src/core/forecast_method.o \
+	src/core/freemap.o \
 	src/core/hot.o \
 	src/core/html.o \
 	src/core/pattern.o \

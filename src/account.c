@@ -32,6 +32,9 @@
 /* So many accounts make room at a time. */
 #define EVICT_ENOUGH 16
 
+/* Pages are joined once one of so many blocks is used, and so most pages of 32. */
+#define JOIN_FROM 128
+
 HOT_DATA AccountTable *account_table = NULL;
 HOT_DATA AccountShared *account_shared = NULL;
 
@@ -242,12 +245,15 @@ unmake(Account *account)
 void
 account_join_pages(void)
 {
-	uint32		n;
+	uint32		used;
 
 	SpinLockAcquire(&account_shared->free_lock);
-	n = account_table->never_used;
+	used = account_table->n_blocks - account_table->n_free;
 	SpinLockRelease(&account_shared->free_lock);
-	account_memory_join((char *) account_at(account_table, n) - (char *) account_table);
+
+	/* accounts are all over the table */
+	if (used >= account_table->n_blocks / JOIN_FROM)
+		account_memory_join(account_table_size(account_table->n_blocks));
 }
 
 /* --- walking through all ------------------------------------------------ */
@@ -262,10 +268,10 @@ visit_list(uint32 list, LWLockMode mode, AccountVisitor visitor, void *arg)
 	uint32		next;
 
 	/* a look without the lock: most lists of a large table are empty */
-	if (account_lists(account_table)[list] == 0)
+	if (account_first(account_table, list) == 0)
 		return 0;
 	account_lock(list, mode);
-	for (uint32 n = account_lists(account_table)[list]; n != 0; n = next)
+	for (uint32 n = account_first(account_table, list); n != 0; n = next)
 	{
 		Account    *account = account_at(account_table, n);
 

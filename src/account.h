@@ -82,8 +82,9 @@ extern void account_visit(LWLockMode mode, AccountVisitor visitor,
 						  void (*between) (void *arg), void *arg);
 
 /*
- * Put what is in use into huge pages, as account_memory.h says.  It takes about
- * a millisecond for two megabytes that are new.
+ * Put the table into huge pages, as account_memory.h says, once many of its pages
+ * are in use.  It takes about a millisecond for two megabytes that are new, and is
+ * not for more than some hundred at a time.
  */
 extern void account_join_pages(void);
 

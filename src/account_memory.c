@@ -20,6 +20,9 @@
 
 #define HUGE_PAGE ((Size) 2 * 1024 * 1024)
 
+/* In a call, as the launcher has other things to do. */
+#define MAX_JOINED 256
+
 #define IN_PAGES(size) TYPEALIGN(HUGE_PAGE, size)
 
 /*
@@ -84,21 +87,25 @@ account_memory_get(Size size)
 					  ShmemInitStruct("meter account table",
 									  add_size(size, ACCOUNT_BLOCK), &found));
 
-	/* after the crash of a backend, the postmaster still has it */
 	if (mapping == NULL)
 	{
 		mapping_size = IN_PAGES(size);
 		mapping = map_memory(mapping_size);
 	}
+	/* after the crash of a backend, the postmaster still has what was in it */
+	else if (madvise(mapping, mapping_size, MADV_REMOVE) != 0)
+		memset(mapping, 0, mapping_size);
 	return mapping;
 }
 
 void
-account_memory_join(Size used)
+account_memory_join(Size size)
 {
 #ifdef MADV_COLLAPSE
 	static Size joined = 0;
-	Size		end = Min(IN_PAGES(used), mapping_size);
+	Size		end = Min(IN_PAGES(size), mapping_size);
+
+	end = Min(end, joined + MAX_JOINED * HUGE_PAGE);
 
 	/* what could not be joined this time is tried again the next time */
 	while (joined < end &&

@@ -197,7 +197,7 @@ lock_user(Decision *decision)
 			account_user_hash(account_hash(VARDATA_ANY(user), VARSIZE_ANY_EXHDR(user)),
 							  decision->key.hash);
 	decision->has_user_hash = true;
-	account_prefetch_list(account_table, decision->user_hash);
+	account_prefetch_home(account_table, decision->user_hash);
 	if (!decision->user_locked)
 		decision->user_locked = account_lock_also(decision->key.hash, decision->user_hash);
 	return decision->user_locked;
@@ -504,8 +504,8 @@ decide(Decision *decision, LimitResult *result)
 {
 	Outcome		outcome;
 
-	account_prefetch(account_table, decision->key.hash);
 	result->clock = account_clock();
+	account_prefetch_listed(account_table, decision->key.hash);
 	decision->user_locked = decision->lock_user;
 	if (decision->lock_user)
 		account_lock_both(decision->key.hash, decision->user_hash);
@@ -553,7 +553,7 @@ limit_begin(LimitCall *call)
 				 errhint("Add meter to \"shared_preload_libraries\" and restart the server.")));
 	call->hash = account_hash(VARDATA_ANY(call->tenant),
 							  VARSIZE_ANY_EXHDR(call->tenant));
-	account_prefetch_list(account_table, call->hash);
+	account_prefetch_home(account_table, call->hash);
 }
 
 HOT_PATH void

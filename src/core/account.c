@@ -2,9 +2,9 @@
  * account.c
  *		The table of what tenants and their users have taken of their limits.
  *
- * Accounts are found by a hash table of lists, as many as there are blocks or
- * up to twice that.  Blocks that were given back are in a list; those that
- * were never used are not, so that a large table costs no memory before.
+ * There are as many lists as there are blocks, or half as many at least.  Which
+ * blocks are free is said by bits, not in the blocks, so that a large table costs
+ * memory only as accounts come.
  */
 #include <string.h>
 
@@ -17,16 +17,19 @@ _Static_assert(sizeof(AccountTable) <= ACCOUNT_BLOCK, "so is the table's header"
 /* A further block of an account; which kind it is says the flag. */
 typedef struct More
 {
+	uint32_t	list;			/* as in an account's first block */
 	uint32_t	next;
 	uint32_t	has_buckets;	/* otherwise it has the rest of a name */
 	union
 	{
 		AccountBucket buckets[2];
-		char		name[ACCOUNT_BLOCK - 2 * sizeof(uint32_t)];
+		char		name[ACCOUNT_BLOCK - 4 * sizeof(uint32_t)];
 	}			u;
 } More;
 
 _Static_assert(sizeof(More) <= ACCOUNT_BLOCK, "and this");
+_Static_assert(offsetof(Account, list) == 0 && offsetof(More, list) == 0,
+			   "a list begins at the same place in all blocks");
 _Static_assert(ACCOUNT_MAX_NAME - ACCOUNT_NAME <= sizeof(((More *) 0)->u.name),
 			   "a name takes one further block at most");
 
@@ -38,23 +41,63 @@ more_at(AccountTable *table, uint32_t number)
 
 /* --- the table ---------------------------------------------------------- */
 
+/*
+ * A partition has whole lists.  So there are that many, also of a table that may
+ * use fewer blocks.
+ */
+static uint32_t
+blocks_for_lists(uint32_t n_blocks)
+{
+	return n_blocks < ACCOUNT_PARTITIONS ? ACCOUNT_PARTITIONS : n_blocks;
+}
+
 static uint32_t
 lists_for(uint32_t n_blocks)
 {
 	uint32_t	lists = ACCOUNT_PARTITIONS;
 
-	while (lists < n_blocks)
+	while (lists <= blocks_for_lists(n_blocks) / 2)
 		lists *= 2;
 	return lists;
+}
+
+/*
+ * The bits of free blocks come after the header; number 0 is none.  Then comes a
+ * byte for so many lists as begin in a page of memory: were any of them used?  The
+ * blocks begin with a page, if the table does.
+ */
+#define PAGE 4096
+#define LISTS_IN_PAGE (PAGE / ACCOUNT_BLOCK)
+
+static uint64_t *
+map_of(AccountTable *table)
+{
+	return (uint64_t *) ((char *) table + ACCOUNT_BLOCK);
+}
+
+static size_t
+lists_used_offset(uint32_t n_blocks)
+{
+	return ACCOUNT_BLOCK + freemap_size(n_blocks + 1);
+}
+
+static size_t
+blocks_offset(uint32_t n_blocks)
+{
+	return (lists_used_offset(n_blocks) + lists_for(n_blocks) / LISTS_IN_PAGE + PAGE - 1) /
+		PAGE * PAGE;
+}
+
+static unsigned char *
+lists_used(AccountTable *table, uint32_t list)
+{
+	return (unsigned char *) table + table->lists_used + list / LISTS_IN_PAGE;
 }
 
 size_t
 account_table_size(uint32_t n_blocks)
 {
-	size_t		lists = lists_for(n_blocks) * sizeof(uint32_t);
-
-	lists = (lists + ACCOUNT_BLOCK - 1) / ACCOUNT_BLOCK * ACCOUNT_BLOCK;
-	return ACCOUNT_BLOCK + lists + (size_t) n_blocks * ACCOUNT_BLOCK;
+	return blocks_offset(n_blocks) + (size_t) blocks_for_lists(n_blocks) * ACCOUNT_BLOCK;
 }
 
 uint32_t
@@ -84,8 +127,10 @@ account_table_init(void *memory, uint32_t n_blocks)
 	table->n_blocks = n_blocks;
 	table->n_lists = lists_for(n_blocks);
 	table->n_free = n_blocks;
-	table->never_used = 1;
-	memset(account_lists(table), 0, table->n_lists * sizeof(uint32_t));
+	table->lists_used = lists_used_offset(n_blocks);
+	table->blocks = blocks_offset(n_blocks) - ACCOUNT_BLOCK;
+	freemap_init(&table->free, map_of(table), n_blocks + 1);
+	freemap_take(&table->free, map_of(table), 0);
 	return table;
 }
 
@@ -96,35 +141,58 @@ account_number(AccountTable *table, const Account *account)
 }
 
 /*
- * Take a block; 0 if there is none.  Free blocks are chained by "more".
+ * All of a block but the beginning of a list, which somebody else may be
+ * changing.
+ */
+static void
+clear_block(AccountTable *table, uint32_t number)
+{
+	memset((char *) account_at(table, number) + sizeof(uint32_t), 0,
+		   ACCOUNT_BLOCK - sizeof(uint32_t));
+}
+
+/*
+ * Take the first block that is free from one on; 0 if there is none at all.
  */
 static uint32_t
-take_block(AccountTable *table)
+take_block(AccountTable *table, uint32_t from)
 {
 	uint32_t	number;
 
 	if (table->n_free == 0)
 		return 0;
+	number = freemap_next(&table->free, map_of(table), from);
+	if (number == FREEMAP_NONE)
+		number = freemap_next(&table->free, map_of(table), 1);
 	table->n_free--;
-	if (table->first_free != 0)
-	{
-		number = table->first_free;
-		table->first_free = account_at(table, number)->more;
-	}
-	else
-		number = table->never_used++;
-	memset(account_at(table, number), 0, ACCOUNT_BLOCK);
+	freemap_take(&table->free, map_of(table), number);
+	clear_block(table, number);
 	return number;
+}
+
+/*
+ * Take a block for an account whose list begins at home.  If that is taken, one
+ * that is nobody's home comes first, so that the fewest others find theirs taken.
+ */
+static uint32_t
+take_home(AccountTable *table, uint32_t home)
+{
+	uint32_t	elsewhere;
+
+	if (freemap_next(&table->free, map_of(table), home) != home)
+	{
+		elsewhere = freemap_next(&table->free, map_of(table), table->n_lists + 1);
+		if (elsewhere != FREEMAP_NONE)
+			return take_block(table, elsewhere);
+	}
+	return take_block(table, home);
 }
 
 static void
 give_block(AccountTable *table, uint32_t number)
 {
-	Account    *block = account_at(table, number);
-
-	memset(block, 0, ACCOUNT_BLOCK);
-	block->more = table->first_free;
-	table->first_free = number;
+	clear_block(table, number);
+	freemap_give(&table->free, map_of(table), number);
 	table->n_free++;
 }
 
@@ -186,7 +254,13 @@ is_user(const Account *account)
 static uint32_t *
 list_of(AccountTable *table, uint32_t hash)
 {
-	return &account_lists(table)[hash & (table->n_lists - 1)];
+	return &account_at(table, account_home(table, hash))->list;
+}
+
+uint32_t
+account_first(AccountTable *table, uint32_t list)
+{
+	return *lists_used(table, list) ? account_at(table, list + 1)->list : 0;
 }
 
 HOT_PATH Account *
@@ -210,14 +284,15 @@ account_find(AccountTable *table, const AccountKey *key)
 Account *
 account_insert(AccountTable *table, const AccountKey *key)
 {
-	uint32_t   *list = list_of(table, key->hash);
+	uint32_t	home = account_home(table, key->hash);
+	uint32_t   *link = list_of(table, key->hash);
 	bool		long_name = key->length > ACCOUNT_NAME;
 	uint32_t	number;
 	Account    *account;
 
 	if (table->n_free < (long_name ? 2 : 1))
 		return NULL;
-	number = take_block(table);
+	number = take_home(table, home);
 	account = account_at(table, number);
 	account->hash = key->hash;
 	account->database = key->database;
@@ -225,7 +300,7 @@ account_insert(AccountTable *table, const AccountKey *key)
 	memcpy(account->name, key->name, long_name ? ACCOUNT_NAME : key->length);
 	if (long_name)
 	{
-		account->more = take_block(table);
+		account->more = take_block(table, number);
 		memcpy(more_at(table, account->more)->u.name, key->name + ACCOUNT_NAME,
 			   key->length - ACCOUNT_NAME);
 	}
@@ -235,8 +310,13 @@ account_insert(AccountTable *table, const AccountKey *key)
 		account->tenant = key->tenant;
 		__atomic_fetch_add(&account_at(table, key->tenant)->tenant, 1, __ATOMIC_RELAXED);
 	}
-	account->next = *list;
-	*list = number;
+	*lists_used(table, home - 1) = 1;
+
+	/* the one at home is the first of its list */
+	if (*link == home)
+		link = &account_at(table, home)->next;
+	account->next = *link;
+	*link = number;
 	return account;
 }
 
@@ -327,7 +407,7 @@ account_add_bucket(AccountTable *table, Account *account, int32_t rule)
 
 	if (place == NULL)
 	{
-		uint32_t	number = take_block(table);
+		uint32_t	number = take_block(table, account_number(table, account));
 		uint32_t   *link = &account->more;
 
 		if (number == 0)

@@ -9,6 +9,12 @@
  * of 128 bytes.  The first block of an account has room for a name of
  * ACCOUNT_NAME bytes and for one bucket, and further ones are chained to it.
  *
+ * Accounts are found by lists, one for each value of some bits of the hash.  A
+ * list begins in the block of its number, whatever else is in there, and an
+ * account takes that block if it is free: so most accounts are in the place where
+ * one has to look for their list anyway, and the processor need not wait for
+ * memory twice.
+ *
  * An account whose buckets are full says no more than one that is not there,
  * so its blocks may be taken for another.  A bucket knows when that will be.
  *
@@ -17,7 +23,7 @@
  * partition.  A tenant's users are spread over all of them, so that millions of
  * them are found as fast as one; who adds a user holds the lock of its tenant's
  * partition besides.  As long as a tenant has users its account stays, so that
- * the name in it can be read with the lock of a user's.  The list of free blocks
+ * the name in it can be read with the lock of a user's.  The map of free blocks
  * has a lock of its own, which is taken last.
  */
 #ifndef METER_CORE_ACCOUNT_H
@@ -28,9 +34,10 @@
 #include <stdint.h>
 
 #include "core/bucket.h"
+#include "core/freemap.h"
 
 #define ACCOUNT_BLOCK 128
-#define ACCOUNT_NAME 36
+#define ACCOUNT_NAME 32
 #define ACCOUNT_MAX_NAME 128
 #define ACCOUNT_PARTITIONS 128	/* a power of two */
 #define ACCOUNT_MAX_BLOCKS (UINT32_C(1) << 30)
@@ -57,6 +64,9 @@ typedef struct AccountBucket
 /* An account's first block. */
 typedef struct Account
 {
+	uint32_t	list;			/* the first account of the list that begins
+								 * here: not this account's, but under the
+								 * lock of the list's partition */
 	uint32_t	hash;
 	uint32_t	next;			/* in the list of those with such a hash */
 	uint32_t	database;		/* 0: the block is not an account */
@@ -95,14 +105,16 @@ typedef struct AccountTable
 {
 	uint32_t	n_blocks;		/* numbered from 1 */
 	uint32_t	n_lists;		/* a power of two */
-	uint32_t	n_free;			/* under the lock of the free list, */
-	uint32_t	first_free;		/* as are these */
-	uint32_t	never_used;		/* blocks from here on were never used */
+	uint32_t	n_free;			/* under the lock of the free blocks, as are */
+	Freemap		free;			/* their bits */
+	uint64_t	lists_used;		/* where these bytes begin, see
+								 * account_first() */
+	uint64_t	blocks;			/* where the block of number 0 would begin */
 } AccountTable;
 
 /*
  * How large a table of that many blocks is; how many blocks one of a size has,
- * at least one.  The memory has to be aligned to ACCOUNT_BLOCK.
+ * at least one.  The memory has to be zero and aligned to ACCOUNT_BLOCK.
  */
 extern size_t account_table_size(uint32_t n_blocks);
 extern uint32_t account_table_blocks(size_t size);
@@ -121,43 +133,64 @@ account_user_hash(uint32_t user, uint32_t tenant)
 	return user ^ (mixed >> 15 | mixed << 17);
 }
 
-/* The lists and then the blocks follow the header. */
-static inline uint32_t *
-account_lists(AccountTable *table)
-{
-	return (uint32_t *) ((char *) table + ACCOUNT_BLOCK);
-}
-
+/* The bits of free blocks, and what lists were used, are before the blocks. */
 static inline Account *
 account_at(AccountTable *table, uint32_t number)
 {
-	size_t		lists = (table->n_lists * sizeof(uint32_t) + ACCOUNT_BLOCK - 1) /
-	ACCOUNT_BLOCK * ACCOUNT_BLOCK;
+	return (Account *) ((char *) table + table->blocks + (size_t) number * ACCOUNT_BLOCK);
+}
 
-	return (Account *) ((char *) table + lists + (size_t) number * ACCOUNT_BLOCK);
+/* Lists are numbered from 0: which is that of a hash, and where does it begin? */
+static inline uint32_t
+account_list(const AccountTable *table, uint32_t hash)
+{
+	return hash & (table->n_lists - 1);
+}
+
+static inline uint32_t
+account_home(const AccountTable *table, uint32_t hash)
+{
+	return account_list(table, hash) + 1;
 }
 
 extern uint32_t account_number(AccountTable *table, const Account *account);
 
 /*
  * Have the processor fetch what account_find() will read, in two steps that
- * are best some work apart.  They need no lock, as they only guess.
+ * are best some work apart: the block where the list begins, then the first
+ * account of the list if it is elsewhere.  They need no lock, as they only guess.
  */
 static inline void
-account_prefetch_list(AccountTable *table, uint32_t hash)
+account_prefetch_block(AccountTable *table, uint32_t number)
 {
-	__builtin_prefetch(&account_lists(table)[hash & (table->n_lists - 1)]);
-}
-
-static inline void
-account_prefetch(AccountTable *table, uint32_t hash)
-{
-	const char *block = (const char *)
-	account_at(table, account_lists(table)[hash & (table->n_lists - 1)]);
+	const char *block = (const char *) account_at(table, number);
 
 	__builtin_prefetch(block);
 	__builtin_prefetch(block + ACCOUNT_BLOCK / 2);
 }
+
+static inline void
+account_prefetch_home(AccountTable *table, uint32_t hash)
+{
+	account_prefetch_block(table, account_home(table, hash));
+}
+
+static inline void
+account_prefetch_listed(AccountTable *table, uint32_t hash)
+{
+	uint32_t	home = account_home(table, hash);
+	uint32_t	first = account_at(table, home)->list;
+
+	if (first != home)
+		account_prefetch_block(table, first);
+}
+
+/*
+ * The number of a list's first account, or 0.  Memory that was never used is not
+ * looked at, as that would make the kernel provide it.  The answer is sure only
+ * with the partition's lock.
+ */
+extern uint32_t account_first(AccountTable *table, uint32_t list);
 
 /* With the partition's lock. */
 extern Account *account_find(AccountTable *table, const AccountKey *key);
@@ -175,7 +208,7 @@ extern bool account_is_idle(AccountTable *table, Account *account,
 
 /*
  * With the partition's lock, to insert a user also that of its tenant's, and
- * that of the free list, which is held no longer than it takes to move a few
+ * that of the free blocks, which is held no longer than it takes to move a few
  * blocks.  NULL if there are no free blocks; then nothing has changed.
  * account_remove() is not for tenants with users.
  */

@@ -68,7 +68,7 @@ new_table(uint32_t n_blocks)
 	void	   *memory = aligned_alloc(ACCOUNT_BLOCK, size);
 
 	assert_non_null(memory);
-	memset(memory, 0xA5, size);
+	memset(memory, 0, size);
 	return account_table_init(memory, n_blocks);
 }
 

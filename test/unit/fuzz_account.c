@@ -186,7 +186,7 @@ new_table(uint32_t n_blocks)
 									   account_table_size(n_blocks));
 
 	REQUIRE(memory != NULL);
-	memset(memory, 0xA5, account_table_size(n_blocks));
+	memset(memory, 0, account_table_size(n_blocks));
 	return account_table_init(memory, n_blocks);
 }
 
@@ -260,7 +260,7 @@ walk(AccountTable *table, int64_t clock)
 
 	for (uint32_t list = 0; list < table->n_lists; list++)
 	{
-		for (uint32_t n = account_lists(table)[list]; n != 0;
+		for (uint32_t n = account_first(table, list); n != 0;
 			 n = account_at(table, n)->next)
 		{
 			Account    *account = account_at(table, n);
@@ -290,7 +290,7 @@ save(AccountTable *table, int64_t clock, bool idle, Bytes *file)
 	put(file, &header, sizeof(header));
 	for (uint32_t list = 0; list < table->n_lists; list++)
 	{
-		for (uint32_t n = account_lists(table)[list]; n != 0;
+		for (uint32_t n = account_first(table, list); n != 0;
 			 n = account_at(table, n)->next)
 		{
 			size_t		size = account_file_record(table,
@@ -316,7 +316,7 @@ remove_all(AccountTable *table)
 		{
 			uint32_t	next;
 
-			for (uint32_t n = account_lists(table)[list]; n != 0; n = next)
+			for (uint32_t n = account_first(table, list); n != 0; n = next)
 			{
 				Account    *account = account_at(table, n);
 
@@ -327,7 +327,7 @@ remove_all(AccountTable *table)
 		}
 	}
 	for (uint32_t list = 0; list < table->n_lists; list++)
-		REQUIRE(account_lists(table)[list] == 0);
+		REQUIRE(account_first(table, list) == 0);
 	REQUIRE(table->n_free == table->n_blocks);
 }
 

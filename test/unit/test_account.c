@@ -24,7 +24,7 @@ check_lists(void)
 
 	for (uint32_t list = 0; list < table->n_lists; list++)
 	{
-		for (uint32_t n = account_lists(table)[list]; n != 0;
+		for (uint32_t n = account_first(table, list); n != 0;
 			 n = account_at(table, n)->next)
 		{
 			const Account *account = account_at(table, n);
@@ -287,7 +287,7 @@ check_each_block(void)
 
 	assert_int_equal(table->n_free, table->n_blocks);
 	for (uint32_t i = 0; i < table->n_lists; i++)
-		assert_int_equal(account_lists(table)[i], 0);
+		assert_int_equal(account_first(table, i), 0);
 	for (uint32_t i = 0; i < table->n_blocks; i++)
 	{
 		snprintf(name, sizeof(name), "%u", i);
@@ -383,7 +383,7 @@ test_names(void **state)
 			name[i] = (char) (length + i * 7);
 		assert_true(insert(&model, -1, 1, name, length));
 		assert_int_equal(model.table->n_free,
-						 MAX_BLOCKS - (length <= 36 ? 1 : 2));
+						 MAX_BLOCKS - (length <= 32 ? 1 : 2));
 
 		/* One byte more, one less, and each byte another. */
 		for (size_t i = 0; i < length; i++)
@@ -404,7 +404,7 @@ test_names(void **state)
 			check_all();
 		}
 		assert_int_equal(model.table->n_free,
-						 MAX_BLOCKS - (length <= 36 ? 4 : 5));
+						 MAX_BLOCKS - (length <= 32 ? 4 : 5));
 		account_remove(model.table,
 					   account_at(model.table, model.accounts[0].number));
 		model.accounts[0].number = 0;
@@ -597,10 +597,10 @@ check_size(uint32_t n)
 	size_t		size = account_table_size(n);
 
 	assert_int_equal(size % ACCOUNT_BLOCK, 0);
-	assert_true(size > (size_t) n * (ACCOUNT_BLOCK + sizeof(uint32_t)));
+	assert_true(size > (size_t) n * ACCOUNT_BLOCK);
 	assert_int_equal(account_table_blocks(size), n);
 	assert_int_equal(account_table_blocks(size + ACCOUNT_BLOCK - 1), n);
-	if (n > 1)
+	if (n > ACCOUNT_PARTITIONS + 1)
 		assert_int_equal(account_table_blocks(size - 1), n - 1);
 	if (n < ACCOUNT_MAX_BLOCKS)
 	{
@@ -614,9 +614,12 @@ check_size(uint32_t n)
 static void
 test_size(void **state)
 {
-	for (uint32_t n = 1; n < 5000; n++)
+	/* the blocks of the smallest table are those that lists begin in */
+	for (uint32_t n = 1; n <= ACCOUNT_PARTITIONS; n++)
+		assert_int_equal(account_table_blocks(account_table_size(n)), ACCOUNT_PARTITIONS);
+	for (uint32_t n = ACCOUNT_PARTITIONS + 1; n < 5000; n++)
 		check_size(n);
-	for (int bit = 2; bit <= 30; bit++)
+	for (int bit = 8; bit <= 30; bit++)
 	{
 		check_size((UINT32_C(1) << bit) - 1);
 		check_size(UINT32_C(1) << bit);
@@ -624,7 +627,8 @@ test_size(void **state)
 			check_size((UINT32_C(1) << bit) + 1);
 	}
 	for (int i = 0; i < 10000; i++)
-		check_size(1 + (uint32_t) random_below(ACCOUNT_MAX_BLOCKS));
+		check_size(ACCOUNT_PARTITIONS + 1 +
+				   (uint32_t) random_below(ACCOUNT_MAX_BLOCKS - ACCOUNT_PARTITIONS));
 
 	/* At least one, and no more than there can be. */
 	assert_int_equal(account_table_blocks(0), 1);
@@ -632,7 +636,10 @@ test_size(void **state)
 	assert_int_equal(account_table_blocks(SIZE_MAX), ACCOUNT_MAX_BLOCKS);
 }
 
-/* Header, lists and blocks are apart, and together fill what was asked for. */
+/*
+ * Header, bits and blocks are apart, and together fill what was asked for.  There
+ * are blocks for the lists of all partitions, also if fewer may be used.
+ */
 static void
 test_layout(void **state)
 {
@@ -640,17 +647,20 @@ test_layout(void **state)
 	{
 		AccountTable *table = new_table(n);
 		char	   *memory = (char *) table;
-		char	   *lists = (char *) account_lists(table);
 		char	   *blocks = (char *) account_at(table, 1);
+		uint32_t	n_all = n < ACCOUNT_PARTITIONS ? ACCOUNT_PARTITIONS : n;
 
 		assert_int_equal(table->n_blocks, n);
-		assert_true(table->n_lists >= n);
+		assert_true(table->n_lists > n_all / 2);
+		assert_true(table->n_lists <= n_all);
 		assert_true(table->n_lists >= ACCOUNT_PARTITIONS);
 		assert_int_equal(table->n_lists & (table->n_lists - 1), 0);
-		assert_true(lists >= memory + sizeof(AccountTable));
-		assert_true(blocks >= lists + table->n_lists * sizeof(uint32_t));
+		assert_true((char *) memory + table->lists_used >=
+					memory + sizeof(AccountTable) + n / 8);
+		assert_true(blocks >= memory + table->lists_used +
+					(table->n_lists * ACCOUNT_BLOCK + 4095) / 4096);
 		assert_int_equal((uintptr_t) blocks % ACCOUNT_BLOCK, 0);
-		assert_int_equal((char *) account_at(table, n) + ACCOUNT_BLOCK - memory,
+		assert_int_equal((char *) account_at(table, n_all) + ACCOUNT_BLOCK - memory,
 						 account_table_size(n));
 		for (uint32_t i = 1; i <= n; i++)
 		{
@@ -662,16 +672,32 @@ test_layout(void **state)
 		/* They look where there may be nothing. */
 		for (uint32_t hash = 0; hash < 300; hash++)
 		{
-			account_prefetch_list(table, hash * 2654435761u);
-			account_prefetch(table, hash * 2654435761u);
+			account_prefetch_home(table, hash * 2654435761u);
+			account_prefetch_listed(table, hash * 2654435761u);
 		}
 		free(table);
 	}
 }
 
+static size_t
+pages_in_use(void *memory, size_t size)
+{
+	const size_t page = (size_t) sysconf(_SC_PAGESIZE);
+	size_t		n = (size + page - 1) / page;
+	unsigned char *in_use = malloc(n);
+	size_t		n_in_use = 0;
+
+	assert_non_null(in_use);
+	assert_int_equal(mincore(memory, size, in_use), 0);
+	for (size_t i = 0; i < n; i++)
+		n_in_use += in_use[i] & 1;
+	free(in_use);
+	return n_in_use;
+}
+
 /*
- * A large table costs no more memory than what is used of it.  What nobody may
- * touch yet is protected, or has the bytes that were there.
+ * A large table costs no more memory than a page for each account, also for who
+ * walks through all lists.
  */
 static void
 test_large(void **state)
@@ -679,47 +705,45 @@ test_large(void **state)
 	const uint32_t n = 1000000;
 	const size_t size = account_table_size(n);
 	const size_t page = (size_t) sysconf(_SC_PAGESIZE);
-	size_t		begin = size - (size_t) n * ACCOUNT_BLOCK;
-	size_t		end = (begin + page) / page * page;
-	unsigned char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-								 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-								 -1, 0);
+	const uint32_t some = 1000;
+	void	   *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+							  MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	AccountTable *table;
 	AccountKey	key = {0};
+	size_t		at_first;
+	size_t		found = 0;
 	uint32_t	number;
 
-	assert_true(size < (size_t) n * 160);
+	assert_true(size < (size_t) n * (ACCOUNT_BLOCK + 1));
 	assert_ptr_not_equal(memory, MAP_FAILED);
-	memset(memory, 0xA5, end);
-	assert_int_equal(mprotect(memory + end, size - end, PROT_NONE), 0);
 	table = account_table_init(memory, n);
-	assert_ptr_equal(account_at(table, 1), memory + begin);
-	for (size_t i = begin; i < end; i++)
-		assert_int_equal(memory[i], 0xA5);
+	at_first = pages_in_use(memory, size);
+	assert_in_range(at_first * page, 1, n / 4);
 
-	/* Blocks that were given back come before those that were never used. */
+	/* They take the same ones when they come again. */
 	key.database = 1;
 	key.name = (const char *) &number;
 	key.length = sizeof(number);
 	for (int round = 0; round < 3; round++)
 	{
-		const uint32_t some = (uint32_t) ((end - begin) / ACCOUNT_BLOCK);
-
 		for (number = 0; number < some; number++)
 		{
 			key.hash = hash_of(key.name, key.length);
 			assert_non_null(account_insert(table, &key));
 		}
+		found = 0;
+		for (uint32_t list = 0; list < table->n_lists; list++)
+			found += account_first(table, list) != 0;
+		assert_in_range(found, some - some / 50, some);
 		for (number = 0; number < some; number++)
 		{
 			key.hash = hash_of(key.name, key.length);
 			account_remove(table, account_find(table, &key));
 		}
 	}
+	assert_in_range(pages_in_use(memory, size) - at_first, some / 2, some + some / 32);
 
 	/* All that there are. */
-	assert_int_equal(mprotect(memory + end, size - end,
-							  PROT_READ | PROT_WRITE), 0);
 	for (number = 0; number < n; number++)
 	{
 		key.hash = hash_of(key.name, key.length);
@@ -741,6 +765,75 @@ test_large(void **state)
 	munmap(memory, size);
 }
 
+/*
+ * An account is in the block where its list begins if that is free, and then the
+ * first of the list, else in the first free one in which no list begins, else in
+ * the next one that is free.
+ */
+static void
+test_home(void **state)
+{
+	const uint32_t n = 1000;	/* and so 512 lists */
+	AccountTable *table = new_table(n);
+	AccountKey	key = {0};
+	bool		taken[1001] = {false};
+	bool		at_home[513] = {false};
+
+	key.database = 1;
+	key.length = sizeof(key.hash);
+	key.name = (const char *) &key.hash;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t	home;
+		uint32_t	block;
+		Account    *account;
+
+		key.hash = (uint32_t) (((i + 1) * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
+		home = 1 + key.hash % 512;
+		assert_int_equal(account_home(table, key.hash), home);
+		block = home;
+		if (taken[block])
+			for (block = 513; block <= n && taken[block];)
+				block++;
+		if (block > n)
+			for (block = home; taken[block];)
+				block = block % n + 1;
+		taken[block] = true;
+		if (block == home)
+			at_home[home] = true;
+		account = account_insert(table, &key);
+		assert_non_null(account);
+		assert_int_equal(account_number(table, account), block);
+		assert_ptr_equal(account_find(table, &key), account);
+		if (at_home[home])
+			assert_int_equal(account_first(table, home - 1), home);
+	}
+	assert_null(account_insert(table, &key));
+
+	/* What was given back is taken again. */
+	for (uint32_t i = 0; i < n; i++)
+	{
+		Account    *account;
+		uint32_t	number;
+
+		key.hash = (uint32_t) (((i + 1) * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
+		account = account_find(table, &key);
+		number = account_number(table, account);
+		account_remove(table, account);
+		assert_null(account_find(table, &key));
+		assert_int_equal(account_number(table, account_insert(table, &key)), number);
+	}
+	for (uint32_t i = 0; i < n; i++)
+	{
+		key.hash = (uint32_t) (((i + 1) * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
+		account_remove(table, account_find(table, &key));
+	}
+	for (uint32_t list = 0; list < table->n_lists; list++)
+		assert_int_equal(account_first(table, list), 0);
+	assert_int_equal(table->n_free, n);
+	free(table);
+}
+
 int
 main(void)
 {
@@ -753,6 +846,7 @@ main(void)
 		ACCOUNT_TEST(test_user_hashes),
 		ACCOUNT_TEST(test_size),
 		ACCOUNT_TEST(test_layout),
+		ACCOUNT_TEST(test_home),
 		ACCOUNT_TEST(test_large),
 	};
 

@@ -90,7 +90,7 @@ make_file(int64_t clock, bool idle, bool clean)
 	n_file_accounts = 0;
 	for (uint32_t list = 0; list < table->n_lists; list++)
 	{
-		for (uint32_t n = account_lists(table)[list]; n != 0;
+		for (uint32_t n = account_first(table, list); n != 0;
 			 n = account_at(table, n)->next)
 		{
 			size_t		size = account_file_record(table,
@@ -428,7 +428,7 @@ check_restored(AccountTable *table, const Restart *restart)
 	/* And nothing else. */
 	for (uint32_t list = 0; list < table->n_lists; list++)
 	{
-		for (uint32_t i = account_lists(table)[list]; i != 0;
+		for (uint32_t i = account_first(table, list); i != 0;
 			 i = account_at(table, i)->next)
 			n++;
 	}
@@ -897,7 +897,7 @@ try_file(void)
 
 		for (uint32_t list = 0; list < table->n_lists; list++)
 		{
-			for (uint32_t n = account_lists(table)[list]; n != 0;
+			for (uint32_t n = account_first(table, list); n != 0;
 				 n = account_at(table, n)->next)
 			{
 				char		name[ACCOUNT_MAX_NAME];
