@@ -19,6 +19,13 @@ else
 	seconds=3
 	warm_up=3
 fi
+# What is compared closely takes turns every few seconds, as the machine's speed
+# may change by more than the difference within a minute.
+slice=3
+[ "$slice" -le "$seconds" ] || slice=$seconds
+slices=$((seconds / slice))
+turns=$((rounds * slices))
+lasts=$slice			# seconds of a run of pgbench
 per=100000				# calls that the table of speeds has the time of
 client_options=()		# of pgbench, besides
 sampled=0.1			# share of the calls whose latency is kept: a log of all slows pgbench
@@ -79,7 +86,7 @@ ask()
 # run_clients ROUND FILE [SERVER_OPTIONS]: sets calls, tps, ended, used
 run_clients()
 {
-	local duration=$seconds
+	local duration=$lasts
 
 	[ "$1" -gt 0 ] || duration=$warm_up
 	as_user find "$files" -name 'log.*' -delete

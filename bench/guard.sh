@@ -151,7 +151,7 @@ done
 client_options=(-D ready=0)
 start_both
 
-for ((round = 0; round <= rounds; round++)); do
+for ((round = 0; round <= turns; round++)); do
 	for column in one many; do
 		for kind in select tpcb; do
 			pair "$kind" "$column" "$round"

@@ -240,7 +240,7 @@ try_redis()
 
 redis_round()
 {
-	local duration=$seconds before n
+	local duration=$lasts before n
 
 	[ "$1" -gt 0 ] || duration=$warm_up
 	clean
@@ -418,11 +418,19 @@ say "Several clients: $(memory_settings)"
 start_redis
 try_redis
 
-for ((round = 0; round <= rounds; round++)); do
-	clients_of "$noop_many" "$round" noop_many.sql
-	allow_round "$allow_many" "$round" allow_many.sql
-	clients_of "$noop_hot" "$round" noop_hot.sql
-	allow_round "$allow_hot" "$round" allow_hot.sql
+for ((round = 0; round <= turns; round++)); do
+	# who comes second may find the machine as the first has left it
+	if [ $((round % 2)) -eq 0 ]; then
+		clients_of "$noop_many" "$round" noop_many.sql
+		allow_round "$allow_many" "$round" allow_many.sql
+		clients_of "$noop_hot" "$round" noop_hot.sql
+		allow_round "$allow_hot" "$round" allow_hot.sql
+	else
+		allow_round "$allow_hot" "$round" allow_hot.sql
+		clients_of "$noop_hot" "$round" noop_hot.sql
+		allow_round "$allow_many" "$round" allow_many.sql
+		clients_of "$noop_many" "$round" noop_many.sql
+	fi
 	clients_of "$update" "$round" update.sql "-c synchronous_commit=on"
 	redis_round "$round"
 done

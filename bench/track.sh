@@ -77,6 +77,19 @@ undrained_round()
 		unlogged "$((calls - $(ask "SELECT count(*) FROM meter.event")))"
 }
 
+# undrained_turn TURN: who comes second may find the machine as the first has
+# left it
+undrained_turn()
+{
+	if [ $(($1 % 2)) -eq 0 ]; then
+		clients_of "$noop" "$1" noop.sql
+		undrained_round "$1"
+	else
+		undrained_round "$1"
+		clients_of "$noop" "$1" noop.sql
+	fi
+}
+
 # sample ROUND N: look at the backlog N times, once a second
 sample()
 {
@@ -371,9 +384,12 @@ SQL
 
 for ((round = 0; round <= rounds; round++)); do
 	serve_undrained
-	clients_of "$noop" "$round" noop.sql
-	undrained_round "$round"
+	lasts=$slice
+	for ((turn = round > 0 ? (round - 1) * slices + 1 : 0; turn <= round * slices; turn++)); do
+		undrained_turn "$turn"
+	done
 	serve_sustained
+	lasts=$seconds
 	sustained_round "$round"
 	clients_of "$insert_on" "$round" insert.sql
 	clients_of "$insert_off" "$round" insert.sql "-c synchronous_commit=off"
