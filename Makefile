@@ -23,6 +23,7 @@ CORE = \
 	src/core/freemap.o \
 	src/core/hot.o \
 	src/core/html.o \
+	src/core/memo.o \
 	src/core/pattern.o \
 	src/core/ring.o \
 	src/core/ring_file.o \
@@ -137,8 +138,8 @@ LAYER = \
 PATH_LIMIT = decision limit limit_bucket rule rule_match budget tenant account \
 	amount core/account core/bucket
 PATH_BOTH = core/hot server shared context member setting
-PATH_TRACK = track queue core/ring event event_row metric llm_token partition \
-	secret core/secret core/secret_shape core/endpoint
+PATH_TRACK = track queue core/ring event event_row metric core/memo \
+	endpoint secret core/secret core/secret_shape core/endpoint
 PATH_GUARD = guard_executor guard_object utility guard_utility guard_explain schema guard
 HOT = $(patsubst %,src/%.o,$(PATH_LIMIT) $(PATH_BOTH) $(PATH_TRACK) $(PATH_GUARD))
 OBJS = $(HOT) $(filter-out $(HOT),$(CORE) $(LAYER))

@@ -35,6 +35,35 @@ SELECT meter_track('long', endpoint => repeat('ä', 400), error_message => repea
 SELECT octet_length(endpoint), char_length(endpoint), octet_length(error_message) FROM meter.inbox WHERE tenant = 'long';
 RESET meter.normalize_endpoints;
 
+-- endpoints that come again and again, and many others between them, become what each is by itself,
+-- whatever the setting was the time before
+CREATE TEMP TABLE route AS
+SELECT i, i % 3 <> 0 AS normalized,
+	CASE k % 7
+		WHEN 0 THEN '/v1/things/' || k
+		WHEN 1 THEN '/v1/' || md5(k::text) || '/x'
+		WHEN 2 THEN '/word' || repeat('x', k % 150)
+		WHEN 3 THEN '/v1/login?token=secret' || k
+		WHEN 4 THEN '?q=' || k
+		WHEN 5 THEN '/' || repeat('é', k % 80) || '/' || k
+		ELSE '/1' || repeat('/' || k % 10, k % 50)
+	END AS e
+FROM generate_series(1, 6000) AS i, LATERAL (SELECT i * 31 % CASE WHEN i % 2 = 0 THEN 20 ELSE 2900 END AS k) AS o;
+SELECT count(*) FROM (
+	SELECT set_config('meter.normalize_endpoints', normalized::text, false),
+		meter_track('route', endpoint => e, request_id => i::text)
+	FROM route) AS o;
+RESET meter.normalize_endpoints;
+WITH expected AS (
+	SELECT i, e, normalized, CASE WHEN normalized THEN meter_normalize_endpoint(e)
+		ELSE regexp_replace(e, 'token=.*', 'token=***') END AS endpoint
+	FROM route
+)
+SELECT count(DISTINCT e) > 1000 AS many, count(*) FILTER (WHERE normalized AND x.endpoint <> e) > 1000 AS changed,
+	count(*) FILTER (WHERE i.endpoint IS DISTINCT FROM NULLIF(x.endpoint, '')) AS wrong
+FROM expected AS x JOIN meter.inbox AS i ON i.tenant = 'route' AND i.request_id = x.i::text;
+DROP TABLE route;
+
 -- bad input: one error each, with its SQLSTATE, whether an event is to be committed or buffered, and
 -- nothing is stored
 TRUNCATE meter.inbox;

@@ -18,12 +18,14 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "core/endpoint.h"
+#include "core/bytes.h"
 #include "core/hot.h"
+#include "endpoint.h"
 #include "event.h"
 #include "ignore.h"
 #include "metric.h"
 #include "partition.h"
+#include "plain.h"
 #include "secret.h"
 #include "setting.h"
 
@@ -66,16 +68,26 @@ event_reason(const EventError *error)
 }
 
 /*
- * Is the field a usable name: not blank, not too long, without control
- * characters (which would forge lines in logs and reports)?
+ * Is it a usable name: not blank, not too long, without control characters
+ * (which would forge lines in logs and reports)?
  */
-HOT_PATH static bool
-check_name(const text *value, const char *field, int max_length,
-		   EventError *error)
+HOT_PATH static pg_noinline bool
+is_name(const void *value, Size max_length)
+{
+	Size		length = plain_length(value);
+
+	return length <= max_length && bytes_readable(plain_data(value), length);
+}
+
+/*
+ * Why it is none.
+ */
+COLD_PATH static bool
+refuse_name(const void *value, const char *field, int max_length,
+			EventError *error)
 {
 	const char *s = VARDATA_ANY(value);
 	int			length = VARSIZE_ANY_EXHDR(value);
-	bool		blank = true;
 
 	if (length > max_length)
 		return event_refuse(error, ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
@@ -84,37 +96,54 @@ check_name(const text *value, const char *field, int max_length,
 									 length, max_length),
 							NULL);
 	for (int i = 0; i < length; i++)
-	{
 		if ((unsigned char) s[i] < 0x20 || s[i] == 0x7f)
 			return event_refuse(error, ERRCODE_INVALID_PARAMETER_VALUE,
 								psprintf("%s contains a control character",
 										 field),
 								NULL, NULL);
-		if (s[i] != ' ')
-			blank = false;
-	}
-	if (blank)
-		return event_refuse(error, ERRCODE_INVALID_PARAMETER_VALUE,
-							psprintf("%s must not be empty", field),
-							NULL, NULL);
-	return true;
+	return event_refuse(error, ERRCODE_INVALID_PARAMETER_VALUE,
+						psprintf("%s must not be empty", field),
+						NULL, NULL);
 }
 
+/* Which values are names, and how long they may be; the metric is checked last. */
+HOT_CONST static const uint16 max_name_length[EVENT_VALUES] = {
+	[EVENT_VALUE(tenant)] = EVENT_MAX_TENANT,
+	[EVENT_VALUE(service)] = EVENT_MAX_SERVICE,
+	[EVENT_VALUE(method)] = EVENT_MAX_METHOD,
+	[EVENT_VALUE(user_id)] = EVENT_MAX_USER,
+	[EVENT_VALUE(idempotency_key)] = EVENT_MAX_KEY,
+	[EVENT_VALUE(request_id)] = EVENT_MAX_REQUEST,
+};
+
+static const char *const name_field[EVENT_VALUES] = {
+	[EVENT_VALUE(tenant)] = "tenant",
+	[EVENT_VALUE(service)] = "service",
+	[EVENT_VALUE(method)] = "method",
+	[EVENT_VALUE(user_id)] = "user_id",
+	[EVENT_VALUE(idempotency_key)] = "idempotency_key",
+	[EVENT_VALUE(request_id)] = "request_id",
+};
+
 /*
- * An optional name; an empty one counts as absent, as clients often send "".
+ * All but the tenant's are optional; an empty one counts as absent, as clients
+ * often send "".
  */
-HOT_PATH static bool
-check_optional_name(text **value, const char *field, int max_length,
-					EventError *error)
+static inline bool
+check_names(Event *event, EventError *error)
 {
-	if (*value == NULL)
-		return true;
-	if (VARSIZE_ANY_EXHDR(*value) == 0)
+	for (int i = 0; i < EVENT_VALUES; i++)
 	{
-		*value = NULL;
-		return true;
+		struct varlena *value = event->values[i];
+
+		if (value == NULL || max_name_length[i] == 0 ||
+			is_name(value, max_name_length[i]))
+			continue;
+		if (plain_length(value) > 0 || i == EVENT_VALUE(tenant))
+			return refuse_name(value, name_field[i], max_name_length[i], error);
+		event->values[i] = NULL;
 	}
-	return check_name(*value, field, max_length, error);
+	return true;
 }
 
 /* Bounds of quantities and costs, made once. */
@@ -134,17 +163,27 @@ make_number(const char *literal)
 	return DatumGetNumeric(number);
 }
 
-/* As it is, to be found without leaving the page. */
-static HOT_DATA char number_one[16];
-static HOT_DATA Size number_one_size = 0;
+/* The bytes of the number 1; 0 before they are known. */
+static HOT_DATA uint64 number_one = 0;
 
 static void
-remember_one(Numeric one)
+make_numbers(void)
 {
-	if (VARSIZE(one) > sizeof(number_one))
-		return;
-	memcpy(number_one, one, VARSIZE(one));
-	number_one_size = VARSIZE(one);
+	Numeric		one = make_number("1");
+
+	number_zero = make_number("0");
+	number_max = make_number(EVENT_MAX_NUMERIC);
+	number_min = make_number("-" EVENT_MAX_NUMERIC);
+	if (VARSIZE(one) == sizeof(number_one))
+		memcpy(&number_one, one, sizeof(number_one));
+}
+
+/* Most quantities are. */
+static inline bool
+is_one(Numeric value)
+{
+	return VARSIZE(value) == sizeof(number_one) &&
+		bytes_load((const char *) value) == number_one;
 }
 
 static inline bool
@@ -157,20 +196,12 @@ number_less(Numeric a, Numeric b)
 /*
  * A negative one is refused, if at all, as that of a metric.
  */
-HOT_PATH static bool
+static pg_noinline bool
 check_number(Numeric value, const char *field, bool allow_negative,
-			 const char *metric, EventError *error)
+			 const text *metric, EventError *error)
 {
-	/* most quantities are 1 */
-	if (VARSIZE(value) == number_one_size && hot_equal(value, number_one, number_one_size))
-		return true;
-	if (number_min == NULL)
-	{
-		number_zero = make_number("0");
-		number_max = make_number(EVENT_MAX_NUMERIC);
-		number_min = make_number("-" EVENT_MAX_NUMERIC);
-		remember_one(make_number("1"));
-	}
+	if (unlikely(number_min == NULL))
+		make_numbers();
 	if (numeric_is_nan(value) || numeric_is_inf(value))
 		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
 							psprintf("%s must be a finite number", field),
@@ -190,23 +221,41 @@ check_number(Numeric value, const char *field, bool allow_negative,
 		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
 							psprintf("%s must not be negative", field),
 							psprintf("The %s of metric \"%s\" is %s.", field,
-									 metric, numeric_normalize(value)),
+									 text_to_cstring(metric),
+									 numeric_normalize(value)),
 							NULL);
 	return true;
 }
 
 /*
- * Cut a text at a character boundary.
+ * What metric_lookup() does not know.
  */
-HOT_PATH static text *
-clip_text(text *value, int max_length)
+static pg_noinline bool
+check_new_metric(Event *event, bool register_metric, const Metric **metric,
+				 EventError *error)
 {
-	const char *s = VARDATA_ANY(value);
-	int			length = VARSIZE_ANY_EXHDR(value);
+	char	   *name = text_to_cstring(event->metric);
+	bool		possible;
 
-	if (length <= max_length)
-		return value;
-	return cstring_to_text_with_len(s, pg_mbcliplen(s, length, max_length));
+	if (setting_strict_metrics && !metric_is_builtin(name))
+		return event_refuse(error, ERRCODE_UNDEFINED_OBJECT,
+							psprintf("metric \"%s\" is not registered", name),
+							NULL,
+							pstrdup("Insert it into meter.metric, or set meter.strict_metrics to off."));
+	if (register_metric)
+	{
+		*metric = metric_register(name);
+		possible = *metric != NULL;
+	}
+	else
+		possible = event->new_metric = metric_can_register();
+	if (!possible)
+		return event_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+							psprintf("could not register metric \"%s\": too many metrics", name),
+							psprintf("There are already %d metrics.",
+									 setting_max_metrics),
+							pstrdup("Register it by inserting into meter.metric, or raise meter.max_metrics. What differs from call to call belongs in metadata."));
+	return true;
 }
 
 /*
@@ -217,50 +266,66 @@ clip_text(text *value, int max_length)
 HOT_PATH bool
 event_check_metric(Event *event, bool register_metric, EventError *error)
 {
-	char	   *name;
 	const Metric *metric;
-	bool		possible;
-	bool		allow_negative = false;
 
 	if (event->metric == NULL)
 		return event_refuse(error, ERRCODE_NULL_VALUE_NOT_ALLOWED,
 							pstrdup("metric must not be null"), NULL, NULL);
-	if (!check_name(event->metric, "metric", METRIC_MAX_LENGTH, error))
+	if (!is_name(event->metric, METRIC_MAX_LENGTH))
+		return refuse_name(event->metric, "metric", METRIC_MAX_LENGTH, error);
+	metric = metric_lookup_text(event->metric);
+	if (unlikely(metric == NULL) &&
+		!check_new_metric(event, register_metric, &metric, error))
 		return false;
-	name = text_to_cstring(event->metric);
-	metric = metric_lookup(name);
-	if (metric == NULL)
-	{
-		if (setting_strict_metrics && !metric_is_builtin(name))
-			return event_refuse(error, ERRCODE_UNDEFINED_OBJECT,
-								psprintf("metric \"%s\" is not registered", name),
-								NULL,
-								pstrdup("Insert it into meter.metric, or set meter.strict_metrics to off."));
-		if (register_metric)
-		{
-			metric = metric_register(name);
-			possible = metric != NULL;
-		}
-		else
-			possible = event->new_metric = metric_can_register();
-		if (!possible)
-			return event_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-								psprintf("could not register metric \"%s\": too many metrics", name),
-								psprintf("There are already %d metrics.",
-										 setting_max_metrics),
-								pstrdup("Register it by inserting into meter.metric, or raise meter.max_metrics. What differs from call to call belongs in metadata."));
-	}
 	if (event->quantity == NULL)
 		return event_refuse(error, ERRCODE_NULL_VALUE_NOT_ALLOWED,
 							pstrdup("quantity must not be null"), NULL, NULL);
-	if (metric != NULL)
-		allow_negative = metric->allow_negative;
-	return check_number(event->quantity, "quantity", allow_negative,
-						name, error);
+	return likely(is_one(event->quantity)) ||
+		check_number(event->quantity, "quantity",
+					 metric != NULL && metric->allow_negative,
+					 event->metric, error);
 }
 
-HOT_PATH static bool
-check_time(const Event *event, TimestampTz now, EventError *error)
+COLD_PATH static bool
+refuse_status(const Event *event, EventError *error)
+{
+	return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+						psprintf("status %d is out of range", event->status),
+						pstrdup("An HTTP status is between 100 and 599."),
+						NULL);
+}
+
+COLD_PATH static bool
+refuse_latency(const Event *event, EventError *error)
+{
+	if (!isfinite(event->latency_ms))
+		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+							pstrdup("latency_ms must be a finite number"),
+							NULL, NULL);
+	if (event->latency_ms < 0)
+		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+							pstrdup("latency_ms must not be negative"),
+							psprintf("It is %g.", event->latency_ms), NULL);
+	return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+						pstrdup("latency_ms is out of range"),
+						psprintf("It is %g; at most %g is allowed.",
+								 event->latency_ms, EVENT_MAX_LATENCY),
+						NULL);
+}
+
+/*
+ * Infinity, too, is either too early or too late.
+ */
+static inline bool
+time_is_right(const Event *event, TimestampTz now)
+{
+	return event->has_at &&
+		event->at >= partition_start_time(PARTITION_FIRST_DAY) &&
+		event->at <= now + setting_max_future_skew * USECS_PER_SEC;
+}
+
+COLD_PATH static bool
+refuse_time(const Event *event, EventError *error)
 {
 	if (!event->has_at)
 		return event_refuse(error, ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -272,14 +337,31 @@ check_time(const Event *event, TimestampTz now, EventError *error)
 		return event_refuse(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
 							pstrdup("event time is out of range"),
 							pstrdup("The log begins with the year 1."), NULL);
-	if (event->at > now + setting_max_future_skew * USECS_PER_SEC)
-		return event_refuse(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
-							pstrdup("event time is in the future"),
-							psprintf("It is %s; at most %d seconds ahead of the server's clock are allowed.",
-									 timestamptz_to_str(event->at),
-									 setting_max_future_skew),
-							pstrdup("Check the sender's clock and time zone, or raise meter.max_future_skew."));
-	return true;
+	return event_refuse(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
+						pstrdup("event time is in the future"),
+						psprintf("It is %s; at most %d seconds ahead of the server's clock are allowed.",
+								 timestamptz_to_str(event->at),
+								 setting_max_future_skew),
+						pstrdup("Check the sender's clock and time zone, or raise meter.max_future_skew."));
+}
+
+COLD_PATH static bool
+refuse_age(const Event *event, EventError *error)
+{
+	return event_refuse(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
+						pstrdup("event time is older than the retention"),
+						psprintf("It is %s; meter.retention is %s.",
+								 timestamptz_to_str(event->at),
+								 GetConfigOptionByName("meter.retention", NULL, false)),
+						pstrdup("Raise meter.retention to load history."));
+}
+
+static inline bool
+check_age(const Event *event, TimestampTz now, EventError *error)
+{
+	return likely(setting_retention <= 0 ||
+				  event->at >= now - setting_retention * USECS_PER_MINUTE) ||
+		refuse_age(event, error);
 }
 
 /*
@@ -287,18 +369,10 @@ check_time(const Event *event, TimestampTz now, EventError *error)
  * of events that were checked at the call, since the partition they belong to
  * may have been dropped meanwhile, and usage of its day cannot be recomputed.
  */
-HOT_PATH bool
+bool
 event_check_age(const Event *event, TimestampTz now, EventError *error)
 {
-	if (setting_retention > 0 &&
-		event->at < now - setting_retention * USECS_PER_MINUTE)
-		return event_refuse(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
-							pstrdup("event time is older than the retention"),
-							psprintf("It is %s; meter.retention is %s.",
-									 timestamptz_to_str(event->at),
-									 GetConfigOptionByName("meter.retention", NULL, false)),
-							pstrdup("Raise meter.retention to load history."));
-	return true;
+	return check_age(event, now, error);
 }
 
 static bool
@@ -313,11 +387,9 @@ check_metadata_size(const Jsonb *metadata, EventError *error)
 						NULL);
 }
 
-HOT_PATH static bool
+static pg_noinline bool
 check_metadata(Event *event, EventError *error)
 {
-	if (event->metadata == NULL)
-		return true;
 	if (!JB_ROOT_IS_OBJECT(event->metadata))
 		return event_refuse(error, ERRCODE_INVALID_PARAMETER_VALUE,
 							pstrdup("metadata must be a JSON object"),
@@ -330,28 +402,16 @@ check_metadata(Event *event, EventError *error)
 	return check_metadata_size(event->metadata, error);
 }
 
-HOT_PATH static void
-store_endpoint(Event *event)
+static pg_noinline void
+store_error_message(Event *event)
 {
-	char		out[ENDPOINT_MAX_LENGTH];
-	size_t		length;
-
-	if (event->endpoint == NULL)
-		return;
-
-	/* a mask can be longer than what it hides, but not in what is kept */
-	event->endpoint = secret_mask_text(clip_text(event->endpoint,
-												 EVENT_MAX_MASKED));
-	if (setting_normalize_endpoints)
-	{
-		length = endpoint_normalize(VARDATA_ANY(event->endpoint),
-									VARSIZE_ANY_EXHDR(event->endpoint), out);
-		event->endpoint = cstring_to_text_with_len(out, length);
-	}
+	if (VARSIZE_ANY_EXHDR(event->error_message) == 0)
+		event->error_message = NULL;
 	else
-		event->endpoint = clip_text(event->endpoint, ENDPOINT_MAX_LENGTH);
-	if (VARSIZE_ANY_EXHDR(event->endpoint) == 0)
-		event->endpoint = NULL;
+		event->error_message =
+			secret_clip_text(secret_mask_text(secret_clip_text(event->error_message,
+															   EVENT_MAX_MASKED)),
+							 EVENT_MAX_ERROR);
 }
 
 /*
@@ -368,52 +428,29 @@ event_check(Event *event, TimestampTz now, bool register_metric,
 	if (event->tenant == NULL)
 		return event_refuse(error, ERRCODE_NULL_VALUE_NOT_ALLOWED,
 							pstrdup("tenant must not be null"), NULL, NULL);
-	if (!check_name(event->tenant, "tenant", EVENT_MAX_TENANT, error) ||
-		!check_optional_name(&event->service, "service", EVENT_MAX_SERVICE, error) ||
-		!check_optional_name(&event->method, "method", EVENT_MAX_METHOD, error) ||
-		!check_optional_name(&event->user_id, "user_id", EVENT_MAX_USER, error) ||
-		!check_optional_name(&event->idempotency_key, "idempotency_key", EVENT_MAX_KEY, error) ||
-		!check_optional_name(&event->request_id, "request_id", EVENT_MAX_REQUEST, error))
+	if (!check_names(event, error))
 		return false;
 	if (event->has_status && (event->status < 100 || event->status > 599))
-		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-							psprintf("status %d is out of range", event->status),
-							pstrdup("An HTTP status is between 100 and 599."),
-							NULL);
-	if (event->has_latency && !isfinite(event->latency_ms))
-		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-							pstrdup("latency_ms must be a finite number"),
-							NULL, NULL);
-	if (event->has_latency && event->latency_ms < 0)
-		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-							pstrdup("latency_ms must not be negative"),
-							psprintf("It is %g.", event->latency_ms), NULL);
-	if (event->has_latency && event->latency_ms > EVENT_MAX_LATENCY)
-		return event_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-							pstrdup("latency_ms is out of range"),
-							psprintf("It is %g; at most %g is allowed.",
-									 event->latency_ms, EVENT_MAX_LATENCY),
-							NULL);
-	if (event->cost != NULL &&
+		return refuse_status(event, error);
+
+	/* also if it is no number */
+	if (event->has_latency &&
+		!(event->latency_ms >= 0 && event->latency_ms <= EVENT_MAX_LATENCY))
+		return refuse_latency(event, error);
+	if (event->cost != NULL && !is_one(event->cost) &&
 		!check_number(event->cost, "cost", true, NULL, error))
 		return false;
-	if (!check_time(event, now, error) ||
-		!event_check_age(event, now, error) ||
-		!check_metadata(event, error))
+	if (!time_is_right(event, now))
+		return refuse_time(event, error);
+	if (!check_age(event, now, error) ||
+		(event->metadata != NULL && !check_metadata(event, error)))
 		return false;
-	store_endpoint(event);
+	if (event->endpoint != NULL)
+		event->endpoint = endpoint_stored(event->endpoint);
 	event->ignored = ignore_endpoint(event->endpoint);
 	if (!event_check_metric(event, register_metric && !event->ignored, error))
 		return false;
 	if (event->error_message != NULL)
-	{
-		if (VARSIZE_ANY_EXHDR(event->error_message) == 0)
-			event->error_message = NULL;
-		else
-			event->error_message =
-				clip_text(secret_mask_text(clip_text(event->error_message,
-													 EVENT_MAX_MASKED)),
-						  EVENT_MAX_ERROR);
-	}
+		store_error_message(event);
 	return true;
 }

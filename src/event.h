@@ -6,6 +6,7 @@
 #define METER_EVENT_H
 
 #include "compat.h"
+#include "core/hot.h"
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
@@ -31,6 +32,9 @@
 /* A latency beyond this (ms, about 30 years) is a mistake. */
 #define EVENT_MAX_LATENCY 1e12
 
+/* What an event has of variable length. */
+#define EVENT_VALUES 12
+
 /* An event; NULL pointers and false has_ flags are SQL NULLs. */
 typedef struct Event
 {
@@ -46,19 +50,31 @@ typedef struct Event
 	bool		ignored;		/* of an endpoint that is not tracked */
 	bool		violation;		/* none, but a violation (violation.c) */
 	bool		new_metric;		/* its metric is still to be registered */
-	text	   *tenant;
-	text	   *metric;
-	Numeric		quantity;
-	text	   *service;
-	text	   *endpoint;
-	text	   *method;
-	text	   *user_id;
-	Numeric		cost;
-	Jsonb	   *metadata;
-	text	   *idempotency_key;
-	text	   *request_id;
-	text	   *error_message;
+	union
+	{
+		/* in the order of the columns and of meter_track's arguments */
+		struct
+		{
+			text	   *tenant;
+			text	   *metric;
+			Numeric		quantity;
+			text	   *service;
+			text	   *endpoint;
+			text	   *method;
+			text	   *user_id;
+			Numeric		cost;
+			Jsonb	   *metadata;
+			text	   *idempotency_key;
+			text	   *request_id;
+			text	   *error_message;
+		};
+		struct varlena *values[EVENT_VALUES];
+	};
 } Event;
+
+/* Where one of them is in values. */
+#define EVENT_VALUE(field) \
+	((offsetof(Event, field) - offsetof(Event, values)) / sizeof(struct varlena *))
 
 /* Why an event is refused: raised by meter_track, kept as data elsewhere. */
 typedef struct EventError
@@ -75,8 +91,8 @@ extern bool event_check_metric(Event *event, bool register_metric,
 							   EventError *error);
 extern bool event_check_age(const Event *event, TimestampTz now,
 							EventError *error);
-extern bool event_refuse(EventError *error, int sqlstate, char *message,
-						 char *detail, char *hint);
+COLD_PATH extern bool event_refuse(EventError *error, int sqlstate,
+								   char *message, char *detail, char *hint);
 pg_noreturn extern void event_throw(const EventError *error);
 extern char *event_reason(const EventError *error);
 

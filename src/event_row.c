@@ -11,6 +11,7 @@
 
 #include "core/hot.h"
 #include "event_row.h"
+#include "plain.h"
 
 /* after all others */
 #include "server.h"
@@ -37,37 +38,28 @@ event_row_check(TupleDesc desc)
 		elog(ERROR, "meter.event does not have the expected columns");
 }
 
-static inline void
-put(Datum *values, bool *isnull, int column, void *pointer)
-{
-	values[column] = PointerGetDatum(pointer);
-	isnull[column] = pointer == NULL;
-}
+StaticAssertDecl(EVENT_COLUMNS == EVENT_TENANT + EVENT_VALUES &&
+				 EVENT_ENDPOINT == EVENT_TENANT + EVENT_VALUE(endpoint) &&
+				 EVENT_ERROR_MESSAGE == EVENT_TENANT + EVENT_VALUE(error_message),
+				 "an event's values are in the order of the columns");
 
 /*
  * The columns of variable length, of a row of meter.event or meter.inbox.
  */
-HOT_PATH void
+void
 event_row_fill_varlena(Datum *values, bool *isnull, const Event *event)
 {
-	put(values, isnull, EVENT_TENANT, event->tenant);
-	put(values, isnull, EVENT_METRIC, event->metric);
-	put(values, isnull, EVENT_QUANTITY, event->quantity);
-	put(values, isnull, EVENT_SERVICE, event->service);
-	put(values, isnull, EVENT_ENDPOINT, event->endpoint);
-	put(values, isnull, EVENT_METHOD, event->method);
-	put(values, isnull, EVENT_USER_ID, event->user_id);
-	put(values, isnull, EVENT_COST, event->cost);
-	put(values, isnull, EVENT_METADATA, event->metadata);
-	put(values, isnull, EVENT_IDEMPOTENCY_KEY, event->idempotency_key);
-	put(values, isnull, EVENT_REQUEST_ID, event->request_id);
-	put(values, isnull, EVENT_ERROR_MESSAGE, event->error_message);
+	for (int i = 0; i < EVENT_VALUES; i++)
+	{
+		values[EVENT_TENANT + i] = PointerGetDatum(event->values[i]);
+		isnull[EVENT_TENANT + i] = event->values[i] == NULL;
+	}
 }
 
 /*
  * The columns of an event at a position of the log.
  */
-HOT_PATH void
+void
 event_row_fill(Datum *values, bool *isnull, const Event *event, int64 seq)
 {
 	memset(isnull, false, EVENT_COLUMNS);
@@ -85,42 +77,43 @@ event_row_fill(Datum *values, bool *isnull, const Event *event, int64 seq)
 	event_row_fill_varlena(values, isnull, event);
 }
 
-/*
- * A size that no row of these columns exceeds.
- */
-static Size
-most_of(const Datum *values, const bool *isnull)
-{
-	Size		size = EVENT_ROW_HEADER + EVENT_TENANT * sizeof(int64);
+/* Most bytes that put_varlena() adds to the value's own. */
+#define MOST_ADDED (VARHDRSZ + ALIGNOF_INT - 1)
 
-	for (int i = EVENT_TENANT; i < EVENT_COLUMNS; i++)
-		if (!isnull[i])
-			size += VARSIZE_ANY(DatumGetPointer(values[i])) + ALIGNOF_INT - 1;
-	return size;
+/*
+ * Put a text, numeric or jsonb of this length behind what a row has so far.
+ */
+static inline char *
+put_varlena(char *p, const struct varlena *value, Size length)
+{
+	if (length + VARHDRSZ_SHORT <= VARATT_SHORT_MAX)
+	{
+		SET_VARSIZE_SHORT(p, length + VARHDRSZ_SHORT);
+		p += VARHDRSZ_SHORT;
+	}
+	else
+	{
+		while (p != (char *) INTALIGN(p))
+			*p++ = 0;
+		SET_VARSIZE(p, length + VARHDRSZ);
+		p += VARHDRSZ;
+	}
+	hot_copy(p, plain_data(value), length);
+	return p + length;
 }
 
 /*
- * Put a text, numeric or jsonb behind what a row has so far.
+ * In new memory, with room for all of it.
  */
-static inline char *
-put_varlena(char *p, const struct varlena *value)
+static pg_noinline HeapTupleHeader
+form_large(Oid type, const Event *event, int64 seq)
 {
-	Size		size;
+	Size		most = EVENT_ROW_HEADER + EVENT_TENANT * sizeof(int64);
 
-	Assert(!VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value));
-	if (VARATT_CAN_MAKE_SHORT(value))
-	{
-		size = VARATT_CONVERTED_SHORT_SIZE(value);
-		SET_VARSIZE_SHORT(p, size);
-		hot_copy(p + 1, VARDATA(value), size - 1);
-		return p + size;
-	}
-	if (!VARATT_IS_SHORT(value))
-		while (p != (char *) INTALIGN(p))
-			*p++ = 0;
-	size = VARSIZE_ANY(value);
-	hot_copy(p, value, size);
-	return p + size;
+	for (int i = 0; i < EVENT_VALUES; i++)
+		if (event->values[i] != NULL)
+			most += plain_length(event->values[i]) + MOST_ADDED;
+	return event_row_form(palloc(most), most, type, event, seq);
 }
 
 /*
@@ -133,38 +126,55 @@ HOT_PATH HeapTupleHeader
 event_row_form(void *buffer, Size buffer_size, Oid type, const Event *event,
 			   int64 seq)
 {
-	Datum		values[EVENT_COLUMNS];
-	bool		isnull[EVENT_COLUMNS];
 	HeapTupleHeader row = buffer;
-	uint32		there = 0;		/* a bit for each column that is not null */
-	Size		most;
+	const char *end = (char *) buffer + buffer_size;
+	int64	   *fixed = (int64 *) ((char *) row + EVENT_ROW_HEADER);
+	uint32		there;			/* a bit for each column that is not null */
 	char	   *p;
 
-	event_row_fill(values, isnull, event, seq);
-	most = most_of(values, isnull);
-	if (most > buffer_size)
-		row = palloc(most);
+	Assert(buffer_size >= EVENT_ROW_HEADER + EVENT_TENANT * sizeof(int64));
 
 	/* whoever reads a row takes the bytes between its columns for zero */
 	memset(row, 0, EVENT_ROW_HEADER);
-	p = (char *) row + EVENT_ROW_HEADER;
-	for (int i = 0; i < EVENT_COLUMNS; i++)
+
+	there = 1 << EVENT_SEQ | 1 << EVENT_AT | 1 << EVENT_RECEIVED_AT;
+	*fixed++ = seq;
+	*fixed++ = event->at;
+	*fixed++ = event->received_at;
+	if (event->has_latency)
 	{
-		if (isnull[i])
+		there |= 1 << EVENT_LATENCY_MS;
+		memcpy(fixed++, &event->latency_ms, sizeof(float8));
+	}
+	if (event->corrects != 0)
+	{
+		there |= 1 << EVENT_CORRECTS;
+		*fixed++ = event->corrects;
+	}
+	if (event->voids)
+	{
+		there |= 1 << EVENT_SUPERSEDED_BY;
+		*fixed++ = seq;
+	}
+	p = (char *) fixed;
+	if (event->has_status)
+	{
+		there |= 1 << EVENT_STATUS;
+		*(int32 *) p = event->status;
+		p += sizeof(int32);
+	}
+	for (int i = 0; i < EVENT_VALUES; i++)
+	{
+		const struct varlena *value = event->values[i];
+		Size		length;
+
+		if (value == NULL)
 			continue;
-		there |= (uint32) 1 << i;
-		if (i < EVENT_STATUS)
-		{
-			*(int64 *) p = DatumGetInt64(values[i]);
-			p += sizeof(int64);
-		}
-		else if (i == EVENT_STATUS)
-		{
-			*(int32 *) p = DatumGetInt32(values[i]);
-			p += sizeof(int32);
-		}
-		else
-			p = put_varlena(p, (struct varlena *) DatumGetPointer(values[i]));
+		length = plain_length(value);
+		if (unlikely(length + MOST_ADDED > (Size) (end - p)))
+			return form_large(type, event, seq);
+		there |= 1 << (EVENT_TENANT + i);
+		p = put_varlena(p, value, length);
 	}
 	for (int i = 0; i < BITMAPLEN(EVENT_COLUMNS); i++)
 		row->t_bits[i] = (uint8) (there >> 8 * i);

@@ -18,20 +18,7 @@
 #include "utils/tuplestore.h"
 
 #include "compat.h"
-#include "core/hot.h"
 #include "llm_token.h"
-
-/*
- * Is the event a call?  Its amendment is none: the tokens are there already.
- */
-HOT_PATH bool
-llm_is_call(const Event *event)
-{
-	return event->corrects == 0 && event->metric != NULL &&
-		VARSIZE_ANY_EXHDR(event->metric) == sizeof(LLM_REQUESTS) - 1 &&
-		memcmp(VARDATA_ANY(event->metric), LLM_REQUESTS,
-			   sizeof(LLM_REQUESTS) - 1) == 0;
-}
 
 /*
  * A number of tokens in the metadata; 0 if it is none.

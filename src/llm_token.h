@@ -6,6 +6,7 @@
 #define METER_LLM_TOKEN_H
 
 #include "event.h"
+#include "plain.h"
 
 /* The metrics of calls and of their tokens. */
 #define LLM_REQUESTS "llm_requests"
@@ -26,7 +27,18 @@
 /* Most events that a call's tokens are. */
 #define LLM_TOKEN_TYPES 4
 
-extern bool llm_is_call(const Event *event);
 extern int	llm_tokens(const Event *call, Event *tokens);
+
+/*
+ * Is the event a call?  Its amendment is none: the tokens are there already.
+ */
+static inline bool
+llm_is_call(const Event *event)
+{
+	return event->corrects == 0 && event->metric != NULL &&
+		plain_length(event->metric) == sizeof(LLM_REQUESTS) - 1 &&
+		memcmp(plain_data(event->metric), LLM_REQUESTS,
+			   sizeof(LLM_REQUESTS) - 1) == 0;
+}
 
 #endif							/* METER_LLM_TOKEN_H */

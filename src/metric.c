@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "core/bytes.h"
 #include "core/hot.h"
 #include "fmgr.h"
 #include "utils/array.h"
@@ -25,6 +26,7 @@
 #include "llm_token.h"
 #include "metric.h"
 #include "owner.h"
+#include "plain.h"
 #include "setting.h"
 
 /* after all others */
@@ -168,19 +170,12 @@ read_metric(const char *name)
 	return metric;
 }
 
-/*
- * The metric of this name (at most METRIC_MAX_LENGTH bytes), or NULL when it
- * is not registered.  Valid until the next catalog access.
- */
-HOT_PATH const Metric *
-metric_lookup(const char *name)
+static const Metric *
+look_up(const char *name)
 {
 	const Metric *metric;
 
-	/* so that a change counts from the next call on; costs next to nothing */
-	AcceptInvalidationMessages();
-
-	/* most calls are of the metric of the one before */
+	/* most are of the one before */
 	if (metric_last != NULL && hot_same(metric_last->name, name))
 		return metric_last;
 	if (metric_cache != NULL)
@@ -190,6 +185,32 @@ metric_lookup(const char *name)
 			return metric_last = metric;
 	}
 	return read_metric(name);
+}
+
+/*
+ * The metric of this name (at most METRIC_MAX_LENGTH bytes), or NULL when it
+ * is not registered.  Valid until the next catalog access.
+ */
+const Metric *
+metric_lookup(const char *name)
+{
+	AcceptInvalidationMessages();
+	return look_up(name);
+}
+
+HOT_PATH const Metric *
+metric_lookup_text(const text *name)
+{
+	Size		length = plain_length(name);
+
+	/* so that a change counts from the next call on; costs next to nothing */
+	AcceptInvalidationMessages();
+
+	Assert(length <= METRIC_MAX_LENGTH);
+	if (likely(metric_last != NULL && metric_last->name[length] == '\0' &&
+			   bytes_equal(metric_last->name, plain_data(name), length)))
+		return metric_last;
+	return look_up(text_to_cstring(name));
 }
 
 /*

@@ -23,6 +23,7 @@ typedef struct Metric
 
 extern void metric_init(void);
 extern const Metric *metric_lookup(const char *name);
+extern const Metric *metric_lookup_text(const text *name);
 extern bool metric_can_register(void);
 extern const Metric *metric_register(const char *name);
 extern bool metric_is_builtin(const char *name);

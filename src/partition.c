@@ -21,7 +21,6 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "core/hot.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -90,12 +89,6 @@ DateADT
 partition_next_month(DateADT day)
 {
 	return partition_month(partition_month(day) + 31);
-}
-
-HOT_PATH TimestampTz
-partition_start_time(DateADT start)
-{
-	return start * USECS_PER_DAY;
 }
 
 /*

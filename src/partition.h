@@ -37,6 +37,11 @@ extern char *partition_name(const PartitionedTable *table, DateADT start);
 extern bool partition_exists(const PartitionedTable *table, DateADT start);
 extern Oid	partition_ensure(const PartitionedTable *table, DateADT start,
 							 bool *created);
-extern TimestampTz partition_start_time(DateADT start);
+
+static inline TimestampTz
+partition_start_time(DateADT start)
+{
+	return start * USECS_PER_DAY;
+}
 
 #endif							/* METER_PARTITION_H */

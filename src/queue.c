@@ -304,6 +304,18 @@ put_row_patiently(SharedDatabase *database, const QueuedRow *row, bool *urgent)
 }
 
 /*
+ * Does it cost so much that budgets must not wait for it?
+ */
+static pg_noinline bool
+costs_much(const Event *event)
+{
+	return setting_flush_cost_threshold >= 0 &&
+		DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+										   NumericGetDatum(event->cost))) >
+		setting_flush_cost_threshold;
+}
+
+/*
  * Put a checked event into the queue.  False if it is full and, with wait,
  * stays so for meter.queue_timeout.  Once this returns true the event will get into the
  * log, whatever becomes of the caller, his transaction or the server.
@@ -329,10 +341,8 @@ queue_put(const Event *event, bool wait)
 		return false;
 	form_row(&row, event);
 
-	if (setting_flush_cost_threshold >= 0 && event->cost != NULL)
-		urgent = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
-													NumericGetDatum(event->cost))) >
-			setting_flush_cost_threshold;
+	if (event->cost != NULL)
+		urgent = costs_much(event);
 
 	if (!put_row(database, &row, &urgent) &&
 		!(wait && put_row_patiently(database, &row, &urgent)))

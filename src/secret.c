@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -44,6 +45,17 @@ secret_mask_text(text *t)
 	result = cstring_to_text_with_len(masked, length);
 	pfree(masked);
 	return result;
+}
+
+HOT_PATH text *
+secret_clip_text(text *t, int max_length)
+{
+	const char *s = VARDATA_ANY(t);
+	int			length = VARSIZE_ANY_EXHDR(t);
+
+	if (length <= max_length)
+		return t;
+	return cstring_to_text_with_len(s, pg_mbcliplen(s, length, max_length));
 }
 
 static inline bool

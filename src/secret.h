@@ -11,4 +11,7 @@
 extern text *secret_mask_text(text *t);
 extern Jsonb *secret_mask_jsonb(Jsonb *j);
 
+/* Cut a text at a character boundary; it itself if it is not too long. */
+extern text *secret_clip_text(text *t, int max_length);
+
 #endif							/* METER_SECRET_H */

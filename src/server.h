@@ -10,12 +10,14 @@
 #ifndef METER_SERVER_H
 #define METER_SERVER_H
 
+#include <sys/time.h>
 #include <time.h>
 
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "access/parallel.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
@@ -32,12 +34,13 @@ typedef struct Server
 	__typeof__(&pg_detoast_datum) detoast_datum;
 	__typeof__(&pg_detoast_datum_packed) detoast_datum_packed;
 	__typeof__(&GetCurrentTimestamp) get_current_timestamp;
-	__typeof__(&PreventCommandIfParallelMode) prevent_command_if_parallel_mode;
+	__typeof__(&IsInParallelMode) is_in_parallel_mode;
 	__typeof__(&RecoveryInProgress) recovery_in_progress;
 	__typeof__(&cstring_to_text_with_len) cstring_to_text_with_len;
 	__typeof__(&text_to_cstring) text_to_cstring;
 	__typeof__(&hash_bytes_extended) hash_bytes_extended;
 	__typeof__(&clock_gettime) clock_gettime;
+	__typeof__(&gettimeofday) gettimeofday;
 	__typeof__(&InterruptPending) interrupt_pending;
 	__typeof__(&MyDatabaseId) my_database_id;
 	__typeof__(&ParallelWorkerNumber) parallel_worker_number;
@@ -54,7 +57,7 @@ extern Server server;
 #define pg_detoast_datum server.detoast_datum
 #define pg_detoast_datum_packed server.detoast_datum_packed
 #define GetCurrentTimestamp server.get_current_timestamp
-#define PreventCommandIfParallelMode server.prevent_command_if_parallel_mode
+#define IsInParallelMode server.is_in_parallel_mode
 #define RecoveryInProgress server.recovery_in_progress
 #define cstring_to_text_with_len server.cstring_to_text_with_len
 #define text_to_cstring server.text_to_cstring

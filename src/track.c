@@ -28,6 +28,7 @@
 #include "track.h"
 
 /* after all others */
+#include "clock.h"
 #include "server.h"
 
 /* Arguments of meter_track, in the order of track.sql. */
@@ -50,36 +51,53 @@ enum
 	ARG_AT
 };
 
-#define TEXT_ARG(n) (PG_ARGISNULL(n) ? NULL : PG_GETARG_TEXT_PP(n))
+StaticAssertDecl(ARG_METHOD - ARG_TENANT == EVENT_VALUE(method) &&
+				 ARG_ERROR_MESSAGE - ARG_USER_ID ==
+				 EVENT_VALUE(error_message) - EVENT_VALUE(user_id) &&
+				 EVENT_VALUE(user_id) == EVENT_VALUE(method) + 1,
+				 "an event's values are in the order of the arguments");
 
-HOT_PATH static void
+/*
+ * A value that is toasted or has a short header: of texts that will do.
+ */
+HOT_PATH static pg_noinline struct varlena *
+detoast(int value, struct varlena *datum)
+{
+	if (value == EVENT_VALUE(quantity) || value == EVENT_VALUE(cost) ||
+		value == EVENT_VALUE(metadata))
+		return pg_detoast_datum(datum);
+	return pg_detoast_datum_packed(datum);
+}
+
+HOT_PATH static inline void
 event_from_args(Event *event, FunctionCallInfo fcinfo)
 {
-	memset(event, 0, sizeof(*event));
-	event->received_at = GetCurrentTimestamp();
+	memset(event, 0, offsetof(Event, values));
+	event->received_at = clock_now();
 	event->at = PG_ARGISNULL(ARG_AT) ? event->received_at :
 		PG_GETARG_TIMESTAMPTZ(ARG_AT);
 	event->has_at = true;
-	event->tenant = TEXT_ARG(ARG_TENANT);
-	event->metric = TEXT_ARG(ARG_METRIC);
-	event->quantity = PG_ARGISNULL(ARG_QUANTITY) ? NULL :
-		PG_GETARG_NUMERIC(ARG_QUANTITY);
-	event->service = TEXT_ARG(ARG_SERVICE);
-	event->endpoint = TEXT_ARG(ARG_ENDPOINT);
-	event->method = TEXT_ARG(ARG_METHOD);
 	event->has_status = !PG_ARGISNULL(ARG_STATUS);
 	if (event->has_status)
 		event->status = PG_GETARG_INT32(ARG_STATUS);
 	event->has_latency = !PG_ARGISNULL(ARG_LATENCY_MS);
 	if (event->has_latency)
 		event->latency_ms = PG_GETARG_FLOAT8(ARG_LATENCY_MS);
-	event->user_id = TEXT_ARG(ARG_USER_ID);
-	event->cost = PG_ARGISNULL(ARG_COST) ? NULL : PG_GETARG_NUMERIC(ARG_COST);
-	event->metadata = PG_ARGISNULL(ARG_METADATA) ? NULL :
-		PG_GETARG_JSONB_P(ARG_METADATA);
-	event->idempotency_key = TEXT_ARG(ARG_IDEMPOTENCY_KEY);
-	event->request_id = TEXT_ARG(ARG_REQUEST_ID);
-	event->error_message = TEXT_ARG(ARG_ERROR_MESSAGE);
+	for (int i = 0; i < EVENT_VALUES; i++)
+	{
+		const NullableDatum *arg = &fcinfo->args[i];
+		struct varlena *value;
+
+		/* the status and the latency are in between */
+		if (i >= EVENT_VALUE(user_id))
+			arg += ARG_USER_ID - ARG_METHOD - 1;
+		value = (struct varlena *) DatumGetPointer(arg->value);
+		if (arg->isnull)
+			value = NULL;
+		else if (unlikely(!VARATT_IS_4B_U(value)))
+			value = detoast(i, value);
+		event->values[i] = value;
+	}
 }
 
 /*
@@ -88,7 +106,11 @@ event_from_args(Event *event, FunctionCallInfo fcinfo)
 HOT_PATH void
 track_begin(const char *function)
 {
-	PreventCommandIfParallelMode(function);
+	/* recovery, once over, does not come again in the life of a session */
+	static HOT_DATA bool recovered = false;
+
+	if (unlikely(IsInParallelMode()))
+		PreventCommandIfParallelMode(function);
 	if (setting_durability == DURABILITY_COMMIT)
 		PreventCommandIfReadOnly(function);
 	else if (!shared_available())
@@ -96,12 +118,16 @@ track_begin(const char *function)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("events cannot be buffered, as meter is not preloaded"),
 				 errhint("Add meter to \"shared_preload_libraries\" and restart the server, or set meter.durability to commit.")));
-	else if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot execute %s during recovery", function),
-				 errdetail("A standby has no log of its own."),
-				 errhint("Track events on the primary.")));
+	else if (unlikely(!recovered))
+	{
+		if (RecoveryInProgress())
+			ereport(ERROR,
+					(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+					 errmsg("cannot execute %s during recovery", function),
+					 errdetail("A standby has no log of its own."),
+					 errhint("Track events on the primary.")));
+		recovered = true;
+	}
 }
 
 static void
@@ -117,11 +143,27 @@ count_ignored(void)
 }
 
 /*
+ * There is no room for an event in the queue, so that it will go into the
+ * inbox.
+ */
+COLD_PATH static void
+check_fallback(void)
+{
+	queue_count_fallback();
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("queue of events is full"),
+				 errdetail("The transaction is read-only, so that the event cannot be put into meter.inbox instead."),
+				 errhint("Look at meter.stats for what keeps the background worker from emptying the queue, or increase meter.queue_size.")));
+}
+
+/*
  * Put events into the queue.  Those for which there is no room go into the
  * inbox for the flush to look at, in the caller's transaction.  A call waits
  * for room only once.
  */
-HOT_PATH static void
+static void
 store_buffered(Event *const *events, int n)
 {
 	Event	  **left = NULL;
@@ -132,13 +174,7 @@ store_buffered(Event *const *events, int n)
 		CHECK_FOR_INTERRUPTS();
 		if (queue_put(events[i], nleft == 0))
 			continue;
-		queue_count_fallback();
-		if (XactReadOnly)
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-					 errmsg("queue of events is full"),
-					 errdetail("The transaction is read-only, so that the event cannot be put into meter.inbox instead."),
-					 errhint("Look at meter.stats for what keeps the background worker from emptying the queue, or increase meter.queue_size.")));
+		check_fallback();
 		if (left == NULL)
 			left = palloc((n - i) * sizeof(Event *));
 		left[nleft++] = events[i];
@@ -173,7 +209,7 @@ store_committed(Event *const *events, int n, TrackResult *results)
  * accepted, as all are taken to be before (TRACK_ACCEPTED is 0).  Buffered ones are
  * all accepted, as their idempotency keys are looked at by the flush.
  */
-HOT_PATH void
+void
 track_store(Event *const *events, int n, TrackResult *results)
 {
 	Event	  **kept = (Event **) events;
@@ -208,22 +244,38 @@ track_store(Event *const *events, int n, TrackResult *results)
 }
 
 /*
+ * Store one checked event in some other way than by the queue.
+ */
+static pg_noinline void
+store_one(Event *event)
+{
+	TrackResult result = TRACK_ACCEPTED;
+
+	track_store(&event, 1, &result);
+	if (result == TRACK_DUPLICATE)
+		ereport(NOTICE,
+				(errmsg("event with idempotency key \"%s\" was recorded before and is not counted again",
+						text_to_cstring(event->idempotency_key))));
+}
+
+/*
  * Check an event, which is received now, and store it, or raise an error.
  */
 HOT_PATH void
 track_one(Event *event)
 {
 	EventError	error;
-	TrackResult result = TRACK_ACCEPTED;
 
 	if (!event_check(event, event->received_at,
 					 setting_durability == DURABILITY_COMMIT, &error))
 		event_throw(&error);
-	track_store(&event, 1, &result);
-	if (result == TRACK_DUPLICATE)
-		ereport(NOTICE,
-				(errmsg("event with idempotency key \"%s\" was recorded before and is not counted again",
-						text_to_cstring(event->idempotency_key))));
+	if (setting_durability == DURABILITY_COMMIT || event->ignored)
+		store_one(event);
+	else if (!queue_put(event, true))
+	{
+		check_fallback();
+		inbox_write(&event, 1, false);
+	}
 }
 
 PG_FUNCTION_INFO_V1(meter_track);

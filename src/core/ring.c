@@ -88,7 +88,7 @@ ring_crc32c_portable(uint32_t crc, const void *data, size_t size)
 }
 
 #ifdef __x86_64__
-__attribute__((target("sse4.2"))) static uint32_t
+HOT_PATH __attribute__((target("sse4.2"))) static uint32_t
 crc32c_sse42(uint32_t crc, const void *data, size_t size)
 {
 	const unsigned char *p = data;
@@ -247,26 +247,38 @@ ring_resync_budget(const Ring *ring)
 	return 4 * ring->capacity + (UINT64_C(64) << 20);
 }
 
-uint64_t
-ring_write_position(const Ring *ring)
+static inline uint64_t
+write_position(const Ring *ring)
 {
 	return atomic_load_explicit(&ring->header->write_position,
 								memory_order_acquire);
 }
 
-HOT_PATH uint64_t
-ring_read_position(const Ring *ring)
+static inline uint64_t
+read_position(const Ring *ring)
 {
 	return atomic_load_explicit(&ring->header->read_position,
 								memory_order_acquire);
 }
 
 uint64_t
+ring_write_position(const Ring *ring)
+{
+	return write_position(ring);
+}
+
+uint64_t
+ring_read_position(const Ring *ring)
+{
+	return read_position(ring);
+}
+
+HOT_PATH uint64_t
 ring_used(const Ring *ring)
 {
 	/* In this order, as the reader's must not pass the writer's. */
-	uint64_t	read = ring_read_position(ring);
-	uint64_t	used = ring_write_position(ring) - read;
+	uint64_t	read = read_position(ring);
+	uint64_t	used = write_position(ring) - read;
 
 	/* Both may have moved on in between. */
 	return used <= ring->capacity ? used : ring->capacity;
@@ -276,13 +288,36 @@ ring_used(const Ring *ring)
  * With half the ring for a record, the filler and the record always fit an
  * empty ring: the filler is shorter than the record.
  */
-HOT_PATH size_t
-ring_max_payload(const Ring *ring)
+static inline size_t
+max_payload_of(const Ring *ring)
 {
 	uint64_t	half = ring->capacity / 2 - sizeof(RingRecord);
 
 	return half < RING_MAX_PAYLOAD ? (size_t) half : RING_MAX_PAYLOAD;
 }
+
+size_t
+ring_max_payload(const Ring *ring)
+{
+	return max_payload_of(ring);
+}
+
+#ifdef MADV_POPULATE_WRITE
+COLD_PATH static void
+prepare(Ring *ring, uint64_t write)
+{
+	uint64_t	at;
+
+	if (ring->prepared < write)
+		ring->prepared = ring->prepared_from = write & ~(uint64_t) (RING_PREPARE - 1);
+	at = offset_of(ring, ring->prepared);
+	(void) madvise(ring->data + at,
+				   RING_PREPARE < ring->capacity ? RING_PREPARE : ring->capacity,
+				   MADV_POPULATE_WRITE);
+	ring->prepared += RING_PREPARE;
+	ring->prepared_all = ring->prepared - ring->prepared_from >= ring->capacity;
+}
+#endif
 
 /*
  * Map what comes next in larger pieces than the page that a fault maps, and
@@ -295,18 +330,9 @@ ring_prepare(Ring *ring)
 #ifdef MADV_POPULATE_WRITE
 	uint64_t	write = atomic_load_explicit(&ring->header->write_position,
 											 memory_order_relaxed);
-	uint64_t	at;
 
-	if (ring->prepared_all || write + RING_PREPARE / 2 <= ring->prepared)
-		return;
-	if (ring->prepared < write)
-		ring->prepared = ring->prepared_from = write & ~(uint64_t) (RING_PREPARE - 1);
-	at = offset_of(ring, ring->prepared);
-	(void) madvise(ring->data + at,
-				   RING_PREPARE < ring->capacity ? RING_PREPARE : ring->capacity,
-				   MADV_POPULATE_WRITE);
-	ring->prepared += RING_PREPARE;
-	ring->prepared_all = ring->prepared - ring->prepared_from >= ring->capacity;
+	if (!ring->prepared_all && write + RING_PREPARE / 2 > ring->prepared)
+		prepare(ring, write);
 #endif
 }
 
@@ -315,13 +341,13 @@ ring_reserve(Ring *ring, size_t max_payload)
 {
 	uint64_t	write = atomic_load_explicit(&ring->header->write_position,
 											 memory_order_relaxed);
-	uint64_t	used = write - ring_read_position(ring);
+	uint64_t	used = write - read_position(ring);
 	uint64_t	room = bytes_to_end(ring, write);
 	uint64_t	filler = 0;
 	uint64_t	need;
 
 	ring->reserved = 0;
-	if (max_payload > ring_max_payload(ring))
+	if (max_payload > max_payload_of(ring))
 		return NULL;
 	need = ring_record_size(max_payload);
 	if (need > room)
