@@ -171,6 +171,11 @@ AS $$
 	UNION ALL SELECT * FROM meter.audit_foreign()
 	UNION ALL SELECT * FROM meter.audit_job()
 	UNION ALL
+	(WITH object AS MATERIALIZED (
+		SELECT s.tenant, o.classid, o.objid
+		FROM meter.schema_object AS o
+		JOIN meter.tenant_schema AS s ON s.schema = o.schema
+	)
 	SELECT 19, NULL, m.tenant, NULL, format('extension %I', e.extname), 'It has objects in the tenant''s schema.',
 		CASE WHEN e.extrelocatable THEN format('ALTER EXTENSION %I SET SCHEMA public', e.extname)
 			ELSE format('DROP EXTENSION %I CASCADE', e.extname) END
@@ -180,12 +185,17 @@ AS $$
 		FROM pg_extension AS x
 		JOIN meter.tenant_schema AS s ON s.schema = x.extnamespace
 		UNION
-		SELECT d.refobjid, s.tenant
-		FROM pg_depend AS d
-		JOIN meter.schema_object AS o ON o.classid = d.classid AND o.objid = d.objid
-		JOIN meter.tenant_schema AS s ON s.schema = o.schema
-		WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-	) AS m ON m.oid = e.oid
+		-- one look into an index for each object: how many objects extensions have,
+		-- the planner guesses so low that it would go through all objects for each
+		SELECT d.refobjid, o.tenant
+		FROM object AS o
+		CROSS JOIN LATERAL (
+			SELECT d.refobjid
+			FROM pg_depend AS d
+			WHERE d.classid = o.classid AND d.objid = o.objid
+				AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+			OFFSET 0) AS d
+	) AS m ON m.oid = e.oid)
 $$;
 COMMENT ON FUNCTION meter.audit_database() IS
 'Rules 16 to 19 of the audit: event triggers, replication, foreign servers, jobs and extensions';
