@@ -17,7 +17,7 @@
 
 suites=${METER_MATRIX:-trixie forky}
 cache=${METER_MATRIX_DIR:-/var/cache/meter-matrix}
-stages=${STAGES:-unit regress isolation tap}
+stages=${STAGES:-regress unit isolation tap}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 passed=0
 failed=0

@@ -9,7 +9,7 @@
 #
 #	T=word		only the tests whose name contains the word
 #	STAGES=...	only these stages (the build is always made):
-#				static unit regress isolation tap doc
+#				regress static unit isolation tap doc
 #	CI=true		warnings are errors
 #	METER_DATA	directory of data sets that some tests read
 #	VECTORS		another file than METER_DATA's charge_vectors.json
@@ -18,7 +18,7 @@
 # shellcheck source=test/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-stages=${STAGES:-static unit regress isolation tap doc}
+stages=${STAGES:-regress static unit isolation tap doc}
 passed=0
 failed=0
 exec </dev/null
@@ -77,25 +77,26 @@ other_versions()
 # A file that a list in the Makefile has forgotten would silently not count.
 unlisted()
 {
-	local variable=$1 file
+	local variable=$1 file listed
 	shift
+	listed=$(make -s -C "$top" "print-$variable" | tr ' ' '\n')
 	for file; do
 		[ -e "$file" ] || continue
-		grep -qwF -- "$file" <<<"$(make -s -C "$top" "print-$variable" | tr ' ' '\n')" ||
-			say "$file is not in $variable"
+		grep -qwF -- "$file" <<<"$listed" || say "$file is not in $variable"
 	done
 }
 
 unlisted_sources()
 {
 	cd "$top"
-	local sources=(src/*.c src/core/*.c) tests=(sql/*.sql)
+	local sources=(src/*.c src/core/*.c) tests=(sql/*.sql) listed
 
 	unlisted OBJS "${sources[@]/%.c/.o}" | grep -v '[*]' || true
 	unlisted SQL_PARTS src/*.sql
+	listed=$(make -s print-REGRESS)
 	tests=("${tests[@]#sql/}")
 	for t in "${tests[@]%.sql}"; do
-		[ "$t" = '*' ] || grep -qwF -- "$t" <<<"$(make -s print-REGRESS)" ||
+		[ "$t" = '*' ] || grep -qwF -- "$t" <<<"$listed" ||
 			say "sql/$t.sql is not in REGRESS_ORDER"
 	done
 }
@@ -365,6 +366,39 @@ stage_doc()
 	report doc "$ok" "$not_ok" "$start"
 }
 
+# --- two stages at a time ---------------------------------------------------
+
+# The regression tests keep one core busy, and so do the stages that follow up
+# to the TAP tests, of which several run at once.
+beside=
+
+run_beside()
+{
+	local passed=0 failed=0
+
+	"stage_$1"
+	say "$passed $failed" >"$work/beside.counts"
+}
+
+# start_beside STAGE: what it prints and counts comes when it is joined
+start_beside()
+{
+	run_beside "$1" >"$work/beside.log" 2>&1 &
+	beside=$!
+}
+
+join_beside()
+{
+	local counts=(0 1)
+
+	[ -n "$beside" ] || return 0
+	! wait "$beside" || read -r -a counts <"$work/beside.counts"
+	beside=
+	cat "$work/beside.log"
+	passed=$((passed + counts[0]))
+	failed=$((failed + counts[1]))
+}
+
 # --- the run ----------------------------------------------------------------
 
 [ -z "${CI:-}" ] || export COPT="-Werror ${COPT:-}"
@@ -408,8 +442,13 @@ say "${EXTRA_CONF:-}" >"$work/tap.conf"
 chmod 0644 "$work"/*.conf
 
 for stage in $stages; do
-	"stage_$stage"
+	case $stage in
+		regress) start_beside regress ;;
+		tap | doc) join_beside; "stage_$stage" ;;
+		*) "stage_$stage" ;;
+	esac
 done
+join_beside
 give_back
 
 say ""
