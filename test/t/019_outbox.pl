@@ -169,11 +169,13 @@ is(join(' ', grep { /7-\d+$/ && @{ $calls{$_} } < 2 } sort keys %calls), '', 'as
 
 # The values by identifier, as the provider adds them up, against the raw log.
 ask('CREATE TABLE provider (identifier text PRIMARY KEY, event_name text, at bigint, customer text, value numeric)');
+my @rows;
 for my $identifier (sort keys %taken)
 {
 	my ($id, $event, $at, %field) = split /[ =]/, $calls{$identifier}[0]{fields};
-	ask("INSERT INTO provider VALUES ('$id', '$event', $at, '$field{stripe_customer_id}', $field{value})");
+	push @rows, "('$id', '$event', $at, '$field{stripe_customer_id}', $field{value})";
 }
+ask('INSERT INTO provider VALUES ' . join ', ', @rows);
 my $raw = q{
 	SELECT 'cus_' || right(tenant, 1) AS customer, extract(epoch FROM date_trunc('hour', at, 'UTC')) AS at, event_name, value
 	FROM (
