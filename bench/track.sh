@@ -11,7 +11,7 @@
 #
 # Every event that was tracked has to be in the log and in the hourly rows.
 
-# shellcheck disable=SC2154		# from run.sh
+# shellcheck disable=SC2034,SC2154		# for and from run.sh and clients.sh
 files=$work/track
 flush_events=$((2000000 / divisor))
 memory_events=$((10000000 / divisor))
