@@ -65,7 +65,7 @@ FROM (
 		peak / 4 * (0.85 + 0.3 * random())
 			* (0.15 + 0.85 * exp(-power((extract(hour FROM local_time) + extract(minute FROM local_time) / 60 - 14) / 5, 2)))
 			* CASE WHEN extract(isodow FROM local_time) > 5 THEN 0.45 ELSE 1 END
-			* CASE WHEN tenant = 'umbrella' AND at > now() - interval '7 days' THEN 0.3 ELSE 1 END AS calls
+			* CASE WHEN tenant = 'umbrella' AND at > now() - interval '7 days' THEN 0.1 ELSE 1 END AS calls
 	FROM tenant,
 		generate_series(now() - interval '30 days', now() - interval '15 minutes',
 			interval '15 minutes') AS at,
