@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 
 #include "amount.h"
+#include "core/bytes.h"
 #include "core/hot.h"
 
 #define DECIMALS 9				/* of BUCKET_UNIT */
@@ -65,7 +66,7 @@ amount_from_numeric(Numeric value, BucketAmount *amount)
 	Size		size = VARSIZE_ANY(value);
 	AmountProblem problem;
 
-	if (size == last_size && hot_equal(last, value, size))
+	if (size == last_size && bytes_equal(last, (const char *) value, size))
 	{
 		*amount = last_amount;
 		return AMOUNT_OK;

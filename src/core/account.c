@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/account.h"
+#include "core/bytes.h"
 #include "core/hot.h"
 
 _Static_assert(sizeof(Account) == ACCOUNT_BLOCK, "an account is a block");
@@ -218,7 +219,7 @@ has_name(AccountTable *table, const Account *account, const AccountKey *key)
 	if (account->name_length != key->length)
 		return false;
 	if (key->length <= ACCOUNT_NAME)
-		return hot_equal(account->name, key->name, key->length);
+		return bytes_equal(account->name, key->name, key->length);
 	return memcmp(account->name, key->name, ACCOUNT_NAME) == 0 &&
 		memcmp(rest_of_name(table, account), key->name + ACCOUNT_NAME,
 			   key->length - ACCOUNT_NAME) == 0;

@@ -17,8 +17,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 
 #if defined(__GNUC__)
 #define HOT_PATH __attribute__((hot))
@@ -46,30 +44,9 @@
 extern void *(*hot_copy) (void *to, const void *from, size_t size);
 
 /*
- * memcmp() and strcmp() for so few bytes that the way to the C library is longer.
+ * strcmp() for so few bytes that the way to the C library is longer; see also
+ * core/bytes.h.
  */
-static inline bool
-hot_equal(const void *a, const void *b, size_t size)
-{
-	const char *p = a;
-	const char *q = b;
-
-	for (; size >= 8; size -= 8, p += 8, q += 8)
-	{
-		uint64_t	x;
-		uint64_t	y;
-
-		memcpy(&x, p, 8);
-		memcpy(&y, q, 8);
-		if (x != y)
-			return false;
-	}
-	for (; size > 0; size--)
-		if (*p++ != *q++)
-			return false;
-	return true;
-}
-
 static inline bool
 hot_same(const char *a, const char *b)
 {

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "exact_copy.h"
 #include "random.h"
 
 #define MOST 40
@@ -36,17 +37,6 @@ readable_slowly(const char *s, size_t length)
 			blank = false;
 	}
 	return !blank;
-}
-
-/* On the heap and exactly as long as it is, for the sanitizer. */
-static char *
-exact_copy(const char *s, size_t length)
-{
-	char	   *copy = malloc(length > 0 ? length : 1);
-
-	assert_non_null(copy);
-	memcpy(copy, s, length);
-	return copy;
 }
 
 static void

@@ -15,6 +15,7 @@
 
 #include "core/endpoint.h"
 #include "core/memo.h"
+#include "exact_copy.h"
 #include "random.h"
 
 #define TEXTS 5000
@@ -22,17 +23,6 @@
 #define MOST (MEMO_ROOM + 20)
 
 static Memo memo;
-
-/* On the heap and exactly as long as it is, for the sanitizer. */
-static char *
-exact_copy(const char *s, size_t length)
-{
-	char	   *copy = malloc(length > 0 ? length : 1);
-
-	assert_non_null(copy);
-	memcpy(copy, s, length);
-	return copy;
-}
 
 static void
 keep(const char *key, unsigned char way, const char *result)

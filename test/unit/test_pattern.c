@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/pattern.h"
+#include "exact_copy.h"
 #include "random.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -25,17 +26,6 @@ typedef struct Example
 	const char *string;
 	bool		matches;
 } Example;
-
-/* On the heap and exactly as long as it is, for the sanitizer. */
-static char *
-exact_copy(const char *s, size_t length)
-{
-	char	   *copy = malloc(length > 0 ? length : 1);
-
-	assert_non_null(copy);
-	memcpy(copy, s, length);
-	return copy;
-}
 
 static bool
 match(const char *pattern, size_t pattern_length, const char *string,
