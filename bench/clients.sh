@@ -169,7 +169,7 @@ report_latencies()
 # report_targets OPTION...: the targets are rows from stdin, with psql's
 # variables of the options: position, title, variant, measure, base, sign, bound.
 # With a base, it is about the ratio of the medians, beside that of the rounds
-# one by one; without, about what the worst of the rounds has.  The measure
+# one by one if both have the same ones; without, about what the worst of the rounds has.  The measure
 # "speed" is of bench.result; bytes are shown in MB if the title ends with that.
 report_targets()
 {
@@ -191,11 +191,13 @@ report_targets()
 				SELECT t.position, t.title, t.sign, t.bound,
 					CASE WHEN t.base IS NOT NULL
 						THEN percentile_cont(0.5) WITHIN GROUP (ORDER BY v.value) /
-							percentile_cont(0.5) WITHIN GROUP (ORDER BY b.value)
+							(SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY a.value) FROM value AS a
+							WHERE a.variant = t.base AND a.measure = t.measure)
 						WHEN t.title ~ ', MB$' THEN max(v.value) / 1048576
 						WHEN t.sign = '=' THEN (array_agg(v.value ORDER BY abs(v.value) DESC))[1]
 						ELSE max(v.value) END AS value,
-					CASE WHEN t.base IS NOT NULL THEN format('%s to %s',
+					CASE WHEN count(b.value) = (SELECT count(*) FROM value AS a
+							WHERE a.variant = t.base AND a.measure = t.measure) AND t.base IS NOT NULL THEN format('%s to %s',
 						round(min(v.value / b.value)::numeric, 2),
 						round(max(v.value / b.value)::numeric, 2)) END AS rounds
 				FROM target AS t
