@@ -12,7 +12,6 @@
 
 #include "catalog/pg_control.h"
 #include "common/controldata_utils.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -21,6 +20,7 @@
 #include "account.h"
 #include "account_file.h"
 #include "account_memory.h"
+#include "core/bytes.h"
 #include "core/hot.h"
 #include "setting.h"
 
@@ -152,15 +152,14 @@ account_clock(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	server.monotonic_clock(CLOCK_MONOTONIC, &now);
 	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 HOT_PATH uint32
 account_hash(const char *name, size_t length)
 {
-	return (uint32) hash_bytes_extended((const unsigned char *) name,
-										(int) length, hash_seed);
+	return (uint32) bytes_hash(name, length, hash_seed);
 }
 
 uint32

@@ -50,6 +50,7 @@ typedef struct ContextExtra
 	char		search_path[2 * NAMEDATALEN * 3 + 32];
 } ContextExtra;
 
+HOT_DATA bool context_explicit = false; /* is there anything in it? */
 HOT_DATA char *context_setting = NULL;
 HOT_STATEMENT uint64 context_changes = 1;
 static const ContextExtra *context_extra = NULL;
@@ -89,6 +90,7 @@ context_check_setting(char **newval, void **extra, GucSource source)
 static void
 context_assign_setting(const char *newval, void *extra)
 {
+	context_explicit = newval != NULL && newval[0] != '\0';
 	context_extra = extra;
 	context_changes++;
 }

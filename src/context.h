@@ -13,13 +13,14 @@
  * The explicit context, "" if there is none, and how often it may have become
  * another one: by meter_set_tenant() or by the end of a transaction.
  */
+extern bool context_explicit;
 extern char *context_setting;
 extern uint64 context_changes;
 
 static inline bool
 context_is_explicit(void)
 {
-	return context_setting != NULL && context_setting[0] != '\0';
+	return context_explicit;
 }
 
 /* Begins a query: "member" are the roles that a role is, or belongs to. */

@@ -16,6 +16,7 @@
 #include "core/hot.h"
 #include "event.h"
 #include "limit.h"
+#include "plain.h"
 #include "refuse.h"
 
 /* after all others */
@@ -53,17 +54,17 @@ name_arg(FunctionCallInfo fcinfo, int n, const char *what, int longest)
 	text	   *name;
 	int			length;
 
-	if (PG_ARGISNULL(n))
+	if (unlikely(PG_ARGISNULL(n)))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", what)));
-	name = PG_GETARG_TEXT_PP(n);
-	length = VARSIZE_ANY_EXHDR(name);
-	if (length == 0)
+	name = (text *) plain_packed(PG_GETARG_DATUM(n));
+	length = (int) plain_length(name);
+	if (unlikely(length == 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be empty", what)));
-	if (length > longest)
+	if (unlikely(length > longest))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s is too long", what),
@@ -79,7 +80,7 @@ cost_arg(FunctionCallInfo fcinfo, int n, BucketAmount *cost)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("cost must not be null"),
 				 errhint("0 looks without taking anything.")));
-	switch (amount_from_numeric(PG_GETARG_NUMERIC(n), cost))
+	switch (amount_from_numeric((Numeric) plain_aligned(PG_GETARG_DATUM(n)), cost))
 	{
 		case AMOUNT_OK:
 			break;
@@ -110,8 +111,8 @@ HOT_PATH static void
 call_from_args(LimitCall *call, FunctionCallInfo fcinfo)
 {
 	call->tenant = name_arg(fcinfo, 0, "tenant", EVENT_MAX_TENANT);
-	context_check(call->tenant, fcinfo->flinfo->fn_oid);
 	limit_begin(call);
+	context_check(call->tenant, fcinfo->flinfo->fn_oid);
 	call->resource = name_arg(fcinfo, 1, "resource", LIMIT_MAX_RESOURCE);
 	cost_arg(fcinfo, 2, &call->cost);
 	call->user = PG_ARGISNULL(3) ? NULL : name_arg(fcinfo, 3, "user_id", EVENT_MAX_USER);

@@ -20,9 +20,11 @@
 
 #include "account.h"
 #include "budget.h"
+#include "clock.h"
 #include "core/hot.h"
 #include "limit.h"
 #include "limit_bucket.h"
+#include "plain.h"
 #include "quota.h"
 #include "setting.h"
 #include "tenant.h"
@@ -194,7 +196,7 @@ lock_user(Decision *decision)
 
 	if (!decision->has_user_hash)
 		decision->user_hash =
-			account_user_hash(account_hash(VARDATA_ANY(user), VARSIZE_ANY_EXHDR(user)),
+			account_user_hash(account_hash(plain_data(user), plain_length(user)),
 							  decision->key.hash);
 	decision->has_user_hash = true;
 	account_prefetch_home(account_table, decision->user_hash);
@@ -215,8 +217,8 @@ user_account(Decision *decision, Account *tenant, bool make)
 	Account    *account;
 
 	key.tenant = account_number(account_table, tenant);
-	key.name = VARDATA_ANY(user);
-	key.length = VARSIZE_ANY_EXHDR(user);
+	key.name = plain_data(user);
+	key.length = plain_length(user);
 	key.hash = decision->user_hash;
 	account = account_find(account_table, &key);
 	return account != NULL || !make ? account : account_make(&key);
@@ -231,7 +233,7 @@ find_rules(Decision *decision, const TenantFacts *facts,
 {
 	uint32		plan = facts->default_plan ? rule_default_plan() : facts->plan;
 
-	if (facts->own_rules && facts->stamp == 0)
+	if (unlikely(facts->own_rules && facts->stamp == 0))
 	{
 		decision->set = decision->own;
 		*match = decision->own_match;
@@ -240,7 +242,7 @@ find_rules(Decision *decision, const TenantFacts *facts,
 	decision->set = facts->own_rules ?
 		rule_tenant_set(decision->key.hash, facts->stamp, plan) :
 		rule_plan_set(plan);
-	if (decision->set == NULL)
+	if (unlikely(decision->set == NULL))
 	{
 		decision->facts = *facts;
 		return NEEDS_RULES;
@@ -307,7 +309,7 @@ decide_locked(Decision *decision, LimitResult *result)
 	bool		refused = false;	/* by the tenant's rules */
 	int			n = 0;
 
-	if (decision->has_facts)
+	if (unlikely(decision->has_facts))
 	{
 		if (tenant == NULL)
 			tenant = account_make(&decision->key);
@@ -317,14 +319,14 @@ decide_locked(Decision *decision, LimitResult *result)
 	}
 	else
 	{
-		if (tenant == NULL || !tenant_kept(decision->database, tenant, &kept))
+		if (unlikely(tenant == NULL || !tenant_kept(decision->database, tenant, &kept)))
 			return NEEDS_FACTS;
 		facts = &kept;
 	}
 	outcome = find_rules(decision, facts, &match);
-	if (outcome != DECIDED)
+	if (unlikely(outcome != DECIDED))
 		return outcome;
-	if (decision->has_facts && facts->lasting && decision->own_match == NULL)
+	if (unlikely(decision->has_facts) && facts->lasting && decision->own_match == NULL)
 		drop_buckets(decision->set, tenant, result->clock);
 
 	result->now = 0;
@@ -333,7 +335,7 @@ decide_locked(Decision *decision, LimitResult *result)
 	{
 		uint32		minutes;
 
-		result->now = GetCurrentTimestamp();
+		result->now = clock_now();
 		minutes = tenant_minutes(result->now);
 		if (decision->reads < MAX_READS &&
 			(minutes >= facts->day_end || facts->day_end - minutes > LONGEST_DAY))
@@ -363,19 +365,19 @@ decide_locked(Decision *decision, LimitResult *result)
 		}
 		if (i >= match->n_tenant)
 			account = user;
-		if (refused && account_bucket(account_table, account, rule->id) == NULL)
+		if (unlikely(refused) && account_bucket(account_table, account, rule->id) == NULL)
 			continue;
-		if (account != NULL)
+		if (likely(account != NULL))
 			bucket = limit_bucket(account, rule, result->clock, result->now,
 								  facts);
-		if (bucket == NULL && !decision->no_room)
-			return NEEDS_ROOM;
-		if (bucket == NULL)
+		if (unlikely(bucket == NULL))
 		{
+			if (!decision->no_room)
+				return NEEDS_ROOM;
 			missing = true;
 			continue;
 		}
-		if (!is_seeded(decision, bucket, rule))
+		if (unlikely(!is_seeded(decision, bucket, rule)))
 			return NEEDS_SEED;
 		buckets[n] = bucket;
 		uses[n].bucket = &bucket->bucket;
@@ -384,10 +386,10 @@ decide_locked(Decision *decision, LimitResult *result)
 		uses[n].shadow = rule->mode == RULE_SHADOW;
 		result->hits[n++].rule = rule;
 	}
-	if (missing && setting_on_full == ON_FULL_DENY && call->action != LIMIT_GIVE)
+	if (unlikely(missing) && setting_on_full == ON_FULL_DENY && call->action != LIMIT_GIVE)
 		return NEEDS_ROOM;
 	act(call, buckets, uses, n, result);
-	if (missing && result->allowed)
+	if (unlikely(missing) && result->allowed)
 		result->reason = LIMIT_FULL;
 	return DECIDED;
 }
@@ -551,8 +553,7 @@ limit_begin(LimitCall *call)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("limits need shared memory, which meter has only if it is preloaded"),
 				 errhint("Add meter to \"shared_preload_libraries\" and restart the server.")));
-	call->hash = account_hash(VARDATA_ANY(call->tenant),
-							  VARSIZE_ANY_EXHDR(call->tenant));
+	call->hash = account_hash(plain_data(call->tenant), plain_length(call->tenant));
 	account_prefetch_home(account_table, call->hash);
 }
 
@@ -568,10 +569,10 @@ limit_run(const LimitCall *call, LimitResult *result)
 	decision.key.hash = call->hash;
 	decision.key.database = MyDatabaseId;
 	decision.key.tenant = 0;
-	decision.key.name = VARDATA_ANY(call->tenant);
-	decision.key.length = VARSIZE_ANY_EXHDR(call->tenant);
-	decision.resource = VARDATA_ANY(call->resource);
-	decision.resource_length = VARSIZE_ANY_EXHDR(call->resource);
+	decision.key.name = plain_data(call->tenant);
+	decision.key.length = plain_length(call->tenant);
+	decision.resource = plain_data(call->resource);
+	decision.resource_length = (int) plain_length(call->resource);
 	decision.has_user_hash = decision.lock_user = false;
 	decision.has_facts = false;
 	decision.reads = 0;
@@ -598,9 +599,9 @@ limit_run(const LimitCall *call, LimitResult *result)
 			break;
 		}
 	}
-	if (decision.seed.locked)
+	if (unlikely(decision.seed.locked))
 		quota_unlock(&decision.seed);
-	if (result->reason == LIMIT_FULL)
+	if (unlikely(result->reason == LIMIT_FULL))
 	{
 		/* who looks or gives back takes nothing that had to be counted */
 		if (call->action == LIMIT_TAKE)

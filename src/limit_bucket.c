@@ -75,23 +75,21 @@ HOT_PATH uint32
 limit_full_at(const AccountBucket *bucket, const Rule *rule, int64 clock,
 			  TimestampTz now)
 {
-	double		seconds;
+	int64		seconds;
 
 	if (rule->limit.window)
 	{
 		/* what says nothing can be started from the log again */
 		if (bucket->bucket.level == 0 && !bucket->reset)
 			return 0;
-		seconds = (double) (bucket->bucket.time - now) / USECS_PER_SEC;
+		seconds = (bucket->bucket.time - now) / USECS_PER_SEC;
 	}
 	else if (bucket->bucket.level == 0 || rule->unlimited)
 		return 0;
-	else if (rule->limit.max == 0)
-		return ACCOUNT_NEVER;
 	else
-		seconds = (double) bucket->bucket.level / (double) rule->limit.max / USECS_PER_SEC;
-	seconds += (double) (clock / USECS_PER_SEC) + 2;
-	return seconds < (double) ACCOUNT_NEVER ? (uint32) seconds : ACCOUNT_NEVER;
+		seconds = bucket_refill_seconds(&bucket->bucket, &rule->limit);
+	seconds += clock / USECS_PER_SEC + 2;
+	return (uint32) Min(Max(seconds, 0), ACCOUNT_NEVER);
 }
 
 /*

@@ -26,6 +26,9 @@
 #include "utility.h"
 #include "worker.h"
 
+/* after all others */
+#include "server.h"
+
 METER_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_init(void);
@@ -33,6 +36,7 @@ extern PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	server_init();
 	context_define();
 	guard_init();
 	setting_define();

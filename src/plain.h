@@ -10,6 +10,29 @@
 
 #include "compat.h"
 
+/*
+ * A value with a header of either kind, detoasted if need be, as by
+ * PG_DETOAST_DATUM_PACKED; and one with the long header, as by PG_DETOAST_DATUM.
+ */
+static inline struct varlena *
+plain_packed(Datum value)
+{
+	struct varlena *pointer = (struct varlena *) DatumGetPointer(value);
+
+	if (likely(VARATT_IS_4B_U(pointer) ||
+			   (VARATT_IS_1B(pointer) && !VARATT_IS_1B_E(pointer))))
+		return pointer;
+	return pg_detoast_datum_packed(pointer);
+}
+
+static inline struct varlena *
+plain_aligned(Datum value)
+{
+	struct varlena *pointer = (struct varlena *) DatumGetPointer(value);
+
+	return likely(VARATT_IS_4B_U(pointer)) ? pointer : pg_detoast_datum(pointer);
+}
+
 /* Without the header, whether that is a short one or not. */
 static inline Size
 plain_length(const void *value)

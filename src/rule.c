@@ -111,7 +111,9 @@ typedef struct Rules
 	bool		provisional;	/* not to be kept beyond a parallel query */
 	int			n_sets;
 	RuleSet   **sets;			/* the first one is of no plan */
-	RememberedTenant tenants[REMEMBERED_TENANTS];
+	RememberedTenant *tenants;	/* REMEMBERED_TENANTS of them, once there was
+								 * one: so that what each call looks at is
+								 * close together */
 } Rules;
 
 static MemoryContext rule_context = NULL;
@@ -395,7 +397,11 @@ rule_plan_set(uint32 plan)
 const RuleSet *
 rule_tenant_set(uint32 hash, uint32 stamp, uint32 plan)
 {
-	RememberedTenant *tenant = &rules->tenants[hash % REMEMBERED_TENANTS];
+	RememberedTenant *tenant;
+
+	if (rules->tenants == NULL)
+		return NULL;
+	tenant = &rules->tenants[hash % REMEMBERED_TENANTS];
 
 	/* a stamp is of one tenant */
 	return tenant->stamp == stamp && tenant->set->plan == plan ? tenant->set : NULL;
@@ -423,13 +429,17 @@ rule_read_tenant_set(const char *tenant, int length, uint32 plan,
 {
 	static SPIPlanPtr own_plan = NULL;
 	const RuleSet *base = rule_plan_set(plan);
-	RememberedTenant *place = &rules->tenants[hash % REMEMBERED_TENANTS];
+	RememberedTenant *place;
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext old;
 	OwnerScope	scope;
 	RuleSet    *set;
 	Datum		args[1];
 
+	if (rules->tenants == NULL)
+		rules->tenants = MemoryContextAllocZero(rule_context,
+												REMEMBERED_TENANTS * sizeof(RememberedTenant));
+	place = &rules->tenants[hash % REMEMBERED_TENANTS];
 	if (stamp != 0)
 	{
 		forget_tenant(place);

@@ -13,7 +13,6 @@
 #include <sys/time.h>
 #include <time.h>
 
-#include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "access/parallel.h"
@@ -38,8 +37,7 @@ typedef struct Server
 	__typeof__(&RecoveryInProgress) recovery_in_progress;
 	__typeof__(&cstring_to_text_with_len) cstring_to_text_with_len;
 	__typeof__(&text_to_cstring) text_to_cstring;
-	__typeof__(&hash_bytes_extended) hash_bytes_extended;
-	__typeof__(&clock_gettime) clock_gettime;
+	__typeof__(&clock_gettime) monotonic_clock; /* for CLOCK_MONOTONIC */
 	__typeof__(&gettimeofday) gettimeofday;
 	__typeof__(&InterruptPending) interrupt_pending;
 	__typeof__(&MyDatabaseId) my_database_id;
@@ -47,6 +45,8 @@ typedef struct Server
 } Server;
 
 extern Server server;
+
+extern void server_init(void);
 
 #ifndef METER_SERVER_C
 #define LWLockAcquire server.lwlock_acquire
@@ -61,8 +61,6 @@ extern Server server;
 #define RecoveryInProgress server.recovery_in_progress
 #define cstring_to_text_with_len server.cstring_to_text_with_len
 #define text_to_cstring server.text_to_cstring
-#define hash_bytes_extended server.hash_bytes_extended
-#define clock_gettime server.clock_gettime
 #define InterruptPending (*server.interrupt_pending)
 #define MyDatabaseId (*server.my_database_id)
 #define ParallelWorkerNumber (*server.parallel_worker_number)

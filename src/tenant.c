@@ -189,10 +189,15 @@ HOT_PATH bool
 tenant_kept(SharedDatabase *database, const Account *account,
 			TenantFacts *facts)
 {
+	/* what a process is for its life; -1: not looked at yet */
+	static HOT_DATA int8 worker = -1;
+
+	if (unlikely(worker < 0))
+		worker = IsParallelWorker();
 	if (account->stamp == 0 || has_changed() ||
 		account->generation != pg_atomic_read_u32(&database->tenant_generation) ||
 		(listening && (int32) (account->stamp - trusted_after) < 0) ||
-		(IsParallelWorker() && TransactionIdIsValid(GetTopTransactionIdIfAny())))
+		(worker && TransactionIdIsValid(GetTopTransactionIdIfAny())))
 		return false;
 	facts->plan = account->plan;
 	facts->default_plan = (account->flags & ACCOUNT_DEFAULT_PLAN) != 0;

@@ -205,6 +205,29 @@ bucket_reset_after(const Bucket *bucket, const BucketLimit *limit,
 	return time_to_refill(bucket, limit, bucket->level, now);
 }
 
+/*
+ * Of a level with more than 64 bits, and of what it is divided by, the low ones
+ * do not count: either there are enough left, or it takes for ever.
+ */
+HOT_PATH uint32_t
+bucket_refill_seconds(const Bucket *bucket, const BucketLimit *limit)
+{
+	Wide		each = (Wide) limit->max * 1000000;
+	uint64_t	high = (uint64_t) (bucket->level >> 64);
+	int			shift = high == 0 ? 0 : 64 - __builtin_clzll(high);
+	uint64_t	seconds;
+
+	each >>= shift;
+	if (each >> 64 != 0)
+		return shift > 0;
+	if (each == 0)
+		return BUCKET_LONGEST_REFILL;
+	seconds = (uint64_t) (bucket->level >> shift) / (uint64_t) each;
+	if (seconds >= BUCKET_LONGEST_REFILL)
+		return BUCKET_LONGEST_REFILL;
+	return (uint32_t) seconds + (shift > 0);
+}
+
 bool
 bucket_is_full(const Bucket *bucket, const BucketLimit *limit)
 {

@@ -118,6 +118,15 @@ extern int64_t bucket_retry_after(const Bucket *bucket,
 extern int64_t bucket_reset_after(const Bucket *bucket,
 								  const BucketLimit *limit, int64_t now);
 
+/*
+ * The same in seconds, rounded down or, where the level is above 2^64, at most
+ * to the next one: made for each call, so without a long division.  What takes
+ * longer than BUCKET_LONGEST_REFILL, some 136 years, takes so long.
+ */
+#define BUCKET_LONGEST_REFILL UINT32_MAX
+
+extern uint32_t bucket_refill_seconds(const Bucket *bucket, const BucketLimit *limit);
+
 /* Is nothing taken, so that the bucket says no more than a new one? */
 extern bool bucket_is_full(const Bucket *bucket, const BucketLimit *limit);
 

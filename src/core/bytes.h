@@ -1,6 +1,6 @@
 /*
  * bytes.h
- *		Looking at the bytes of short texts eight at a time.
+ *		Looking at the bytes of short texts eight at a time, and their hash.
  *
  * No byte outside of the text is read: its last eight are looked at as one
  * word, though some of them belong to the word before as well, and those of a
@@ -71,6 +71,41 @@ bytes_equal(const char *a, const char *b, size_t length)
 		if (length - i <= 8)
 			return true;
 	}
+}
+
+/*
+ * Both halves of a product, which depend on all bits of both factors.
+ */
+static inline uint64_t
+bytes_mix(uint64_t a, uint64_t b)
+{
+	unsigned	__int128 product = (unsigned __int128) a * b;
+
+	return (uint64_t) (product >> 64) ^ (uint64_t) product;
+}
+
+/*
+ * A hash that nobody can steer who does not know the seed, which has to be
+ * random: the mixing of wyhash (https://github.com/wangyi-fudan/wyhash), here of
+ * one word after the other.  The constants are random; the length is in it, as
+ * words that overlap are those of one text only among those as long.
+ */
+static inline uint64_t
+bytes_hash(const char *s, size_t length, uint64_t seed)
+{
+	uint64_t	factor = seed ^ UINT64_C(0xA0761D6478BD642F);
+	uint64_t	hash = seed ^ length * UINT64_C(0xE7037ED1A0B428DB);
+
+	if (length < 8)
+		hash = bytes_mix(hash ^ (length > 0 ? bytes_load_few(s, length) : 0), factor);
+	else
+		for (size_t i = 0;; i = bytes_next(i, length))
+		{
+			hash = bytes_mix(hash ^ bytes_load(s + i), factor);
+			if (length - i <= 8)
+				break;
+		}
+	return bytes_mix(hash ^ UINT64_C(0x8EBC6AF09C88C6E3), factor);
 }
 
 /*

@@ -460,6 +460,59 @@ test_window_changed_max(void **state)
 	assert_true(call(&bucket, &limit, 0, START + DAY, START + 2 * DAY));
 }
 
+/* Below 2^bits, of any size there is below it. */
+static BucketAmount
+random_amount(int bits)
+{
+	unsigned	__int128 amount = (unsigned __int128) next_random() << 64 | next_random();
+
+	return (BucketAmount) (amount >> (128 - 1 - random_below((uint64_t) bits)));
+}
+
+/*
+ * Against the exact quotient, with numbers of all sizes: never less, and not
+ * more where the level is below 2^64.
+ */
+static void
+test_refill_seconds(void **state)
+{
+	for (int i = 0; i < 1000000; i++)
+	{
+		BucketLimit limit = rate(1, SECOND, 1);
+		Bucket		bucket = {0};
+		BucketAmount exact;
+		uint32_t	seconds;
+
+		limit.max = 1 + random_amount(79);
+		bucket.level = random_amount(123);
+		exact = bucket.level / (limit.max * SECOND);
+		seconds = bucket_refill_seconds(&bucket, &limit);
+		if (exact >= BUCKET_LONGEST_REFILL)
+			assert_int_equal(seconds, BUCKET_LONGEST_REFILL);
+		else if (bucket.level >> 64 == 0)
+			assert_int_equal(seconds, exact);
+		else
+			assert_in_range(seconds, exact, exact + 1 + (exact >> 31) + 1);
+	}
+}
+
+static void
+test_refill_seconds_by_hand(void **state)
+{
+	/* 60 a minute: one a second, whatever is refilled */
+	BucketLimit limit = rate(60, 60 * SECOND, 1000000000);
+	Bucket		bucket = {0};
+
+	bucket.level = units(7) * limit.period;
+	assert_int_equal(bucket_refill_seconds(&bucket, &limit), 7);
+	bucket.level -= 1;
+	assert_int_equal(bucket_refill_seconds(&bucket, &limit), 6);
+	bucket.level = units(1000000000) * limit.period;
+	assert_in_range(bucket_refill_seconds(&bucket, &limit), 1000000000, 1000000001);
+	limit.max = 0;
+	assert_int_equal(bucket_refill_seconds(&bucket, &limit), BUCKET_LONGEST_REFILL);
+}
+
 int
 main(void)
 {
@@ -479,6 +532,8 @@ main(void)
 		cmocka_unit_test(test_window_resets_early),
 		cmocka_unit_test(test_window_steps),
 		cmocka_unit_test(test_window_changed_max),
+		cmocka_unit_test(test_refill_seconds),
+		cmocka_unit_test(test_refill_seconds_by_hand),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

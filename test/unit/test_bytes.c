@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +117,75 @@ test_equal(void **state)
 	}
 }
 
+#define HASHES (1 << 20)
+
+/*
+ * A hash says all there is of a text: another bit, another length or another
+ * seed makes another one, of which about half of the bits differ.
+ */
+static void
+test_hash_of_each_bit(void **state)
+{
+	char		bytes[MOST];
+
+	for (size_t length = 0; length <= MOST; length++)
+	{
+		uint64_t	seed = next_random();
+		int			differ = 0;
+		char	   *s;
+		uint64_t	hash;
+
+		for (size_t i = 0; i < length; i++)
+			bytes[i] = (char) next_random();
+		s = exact_copy(bytes, length);
+		hash = bytes_hash(s, length, seed);
+		assert_true(hash == bytes_hash(bytes, length, seed));
+		assert_true(hash != bytes_hash(bytes, length, seed + 1));
+		for (size_t shorter = 0; shorter < length; shorter++)
+			assert_true(hash != bytes_hash(bytes, shorter, seed));
+		for (size_t bit = 0; bit < 8 * length; bit++)
+		{
+			s[bit / 8] ^= (char) (1 << bit % 8);
+			differ += __builtin_popcountll(hash ^ bytes_hash(s, length, seed));
+			s[bit / 8] ^= (char) (1 << bit % 8);
+		}
+		if (length >= 8)
+			assert_in_range(differ, 8 * length * 30, 8 * length * 34);
+		free(s);
+	}
+}
+
+/*
+ * Names that differ by a number only are as even in the low bits of their hashes,
+ * which choose a list, as random ones.  For those, the squares of how many are in
+ * each of as many places as there are names add up to twice their number, and the
+ * standard deviation of that is the square root of twice their number.
+ */
+static void
+test_hash_spreads_names(void **state)
+{
+	static const char *const forms[] = {"%u", "tenant-%u", "user-%08u@example.com"};
+
+	for (size_t f = 0; f < sizeof(forms) / sizeof(forms[0]); f++)
+	{
+		uint32_t   *places = calloc(HASHES, sizeof(uint32_t));
+		uint64_t	seed = next_random();
+		int64_t		squares = 0;
+
+		for (uint32_t i = 0; i < HASHES; i++)
+		{
+			char		name[MOST];
+
+			snprintf(name, sizeof(name), forms[f], i);
+			places[bytes_hash(name, strlen(name), seed) & (HASHES - 1)]++;
+		}
+		for (uint32_t i = 0; i < HASHES; i++)
+			squares += (int64_t) places[i] * places[i];
+		assert_in_range(squares, 2 * HASHES - 6 * 1449, 2 * HASHES + 6 * 1449);
+		free(places);
+	}
+}
+
 int
 main(void)
 {
@@ -123,6 +193,8 @@ main(void)
 		cmocka_unit_test(test_readable_at_any_place),
 		cmocka_unit_test(test_readable_at_random),
 		cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_hash_of_each_bit),
+		cmocka_unit_test(test_hash_spreads_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
