@@ -27,7 +27,6 @@ slices=$((seconds / slice))
 turns=$((rounds * slices))
 lasts=$slice			# seconds of a run of pgbench
 per=100000				# calls that the table of speeds has the time of
-client_options=()		# of pgbench, besides
 sampled=0.1			# share of the calls whose latency is kept: a log of all slows pgbench
 
 # --- the server -------------------------------------------------------------
@@ -91,9 +90,8 @@ run_clients()
 	[ "$1" -gt 0 ] || duration=$warm_up
 	as_user find "$files" -name 'log.*' -delete
 	used=$(server_cpu)
-	as_user env PGDATABASE=postgres PGOPTIONS="${3:-}" "$bindir/pgbench" -h "${measured:-$server}" -p "$port" -U postgres \
+	as_user env PGDATABASE=postgres PGOPTIONS="${3:-}" "$bindir/pgbench" -h "$server" -p "$port" -U postgres \
 		-n -M prepared -c "$clients" -j "$threads" -T "$duration" \
-		${client_options[@]+"${client_options[@]}"} \
 		-l --sampling-rate="$sampled" --log-prefix="$files/log" -f "$files/$2" >"$install_log" 2>&1 ||
 		{ cat "$install_log" >&2; die "pgbench failed"; }
 	ended=$(date +%s.%N)
@@ -169,7 +167,8 @@ report_latencies()
 # report_targets OPTION...: the targets are rows from stdin, with psql's
 # variables of the options: position, title, variant, measure, base, sign, bound.
 # With a base, it is about the ratio of the medians, beside that of the rounds
-# one by one if both have the same ones; without, about what the worst of the rounds has.  The measure
+# one by one if both have the same ones, or for the measure "paired" about the
+# median of those; without, about what the worst of the rounds has.  The measure
 # "speed" is of bench.result; bytes are shown in MB if the title ends with that.
 report_targets()
 {
@@ -189,7 +188,9 @@ report_targets()
 				) AS t(position, title, variant, measure, base, sign, bound)
 			), measured AS (
 				SELECT t.position, t.title, t.sign, t.bound,
-					CASE WHEN t.base IS NOT NULL
+					CASE WHEN t.measure = 'paired'
+						THEN percentile_cont(0.5) WITHIN GROUP (ORDER BY v.value / b.value)
+						WHEN t.base IS NOT NULL
 						THEN percentile_cont(0.5) WITHIN GROUP (ORDER BY v.value) /
 							(SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY a.value) FROM value AS a
 							WHERE a.variant = t.base AND a.measure = t.measure)

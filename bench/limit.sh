@@ -3,10 +3,11 @@
 # bench/limit.sh: deciding whether a call may go through.
 #
 # Several clients call meter_allow(), as often as they can: on many keys and on
-# a single one.  What that is compared with takes turns with it: a C function
-# that does nothing, a token bucket in a table, and one in a local Redis.  Then
-# the time of a call within one session, with up to a million keys that are
-# live, and the memory that these take.
+# a single one.  First against a C function that does nothing, as closely as it
+# can be told (alternate.sh).  Then in turns of some seconds, with latencies,
+# against a token bucket in a table and one in a local Redis, from which it
+# differs much.  Then the time of a call within one session, with up to a
+# million keys that are live, and the memory that these take.
 #
 # Nothing may be refused, and all calls have to be in meter.rate_limit_status.
 
@@ -33,6 +34,7 @@ noop_many="a function that does nothing, $many_keys"
 noop_hot="a function that does nothing, one key"
 allow_many="meter_allow(), $many_keys"
 allow_hot="meter_allow(), one key"
+in_turns="in short turns"
 update="UPDATE ... RETURNING, $many_keys"
 redis="Redis, $many_keys"
 memory="memory"
@@ -84,6 +86,19 @@ allow_round()
 	end_count "$calls"
 }
 
+# short_turns ROUND: meter_allow() and a function that does nothing
+short_turns()
+{
+	local name
+
+	for name in noop_many allow_many noop_hot allow_hot; do
+		contender "${!name}, $in_turns" "$name.waiting.sql" "$server" ''
+	done
+	begin_count
+	compare "$1"
+	end_count "$((compared[1] + compared[3]))"
+}
+
 # The usual token bucket, with room on each page for the next versions of its
 # rows.  A tenant who has nothing left gets no row.
 make_buckets()
@@ -108,13 +123,18 @@ check_buckets()
 		die "the calls have not taken from bench.bucket as they should"
 }
 
-# script NAME SQL: for pgbench, with a tenant at random if the SQL names one
+# script NAME SQL: for pgbench, with a tenant at random if the SQL names one; and
+# one that is for compare()
 script()
 {
 	{
 		[[ $2 != *:tenant* ]] || printf '%s\n' "\\set tenant random(0, $((many - 1)))"
 		say "$2"
 	} | as_user tee "$files/$1.sql" >/dev/null
+	{
+		waiting
+		cat "$files/$1.sql"
+	} | as_user tee "$files/$1.waiting.sql" >/dev/null
 }
 
 # --- Redis ------------------------------------------------------------------
@@ -384,10 +404,10 @@ report_memory()
 targets()
 {
 	report_targets -v noop_many="$noop_many" -v noop_hot="$noop_hot" \
-		-v allow_many="$allow_many" -v allow_hot="$allow_hot" -v update="$update" -v redis="$redis" \
+		-v allow_many="$allow_many" -v allow_hot="$allow_hot" -v in_turns=", $in_turns" -v update="$update" -v redis="$redis" \
 		-v many_keys="$many_keys" -v live_keys="$live_keys" -v bound="$live_bound" <<-'SQL'
-		(1, 'calls/s, ' || :'many_keys' || ', of nothing''s', :'allow_many', 'speed', :'noop_many', '>=', 0.93),
-		(2, 'calls/s, one key, of nothing''s', :'allow_hot', 'speed', :'noop_hot', '>=', 0.93),
+		(1, 'calls/s, ' || :'many_keys' || ', of nothing''s', :'allow_many' || :'in_turns', 'paired', :'noop_many' || :'in_turns', '>=', 0.93),
+		(2, 'calls/s, one key, of nothing''s', :'allow_hot' || :'in_turns', 'paired', :'noop_hot' || :'in_turns', '>=', 0.93),
 		(3, 'calls/s, ' || :'many_keys' || ', of UPDATE''s', :'allow_many', 'speed', :'update', '>=', 3),
 		(4, 'calls/s, ' || :'many_keys' || ', of Redis''', :'allow_many', 'speed', :'redis', '>=', 1.5),
 		(5, 'one session: ns above nothing, one key', 'allow, one key', 'ns', NULL, '<=', 300),
@@ -419,18 +439,9 @@ start_redis
 try_redis
 
 for ((round = 0; round <= turns; round++)); do
-	# who comes second may find the machine as the first has left it
-	if [ $((round % 2)) -eq 0 ]; then
-		clients_of "$noop_many" "$round" noop_many.sql
-		allow_round "$allow_many" "$round" allow_many.sql
-		clients_of "$noop_hot" "$round" noop_hot.sql
-		allow_round "$allow_hot" "$round" allow_hot.sql
-	else
-		allow_round "$allow_hot" "$round" allow_hot.sql
-		clients_of "$noop_hot" "$round" noop_hot.sql
-		allow_round "$allow_many" "$round" allow_many.sql
-		clients_of "$noop_many" "$round" noop_many.sql
-	fi
+	short_turns "$round"
+	clients_of "$noop_many" "$round" noop_many.sql
+	allow_round "$allow_many" "$round" allow_many.sql
 	clients_of "$update" "$round" update.sql "-c synchronous_commit=on"
 	redis_round "$round"
 done
@@ -450,8 +461,9 @@ note "$all" 1 uncounted "$uncounted" refused "$refused" unmetered "$unmetered"
 say ""
 
 report "$clients clients, one call or UPDATE a transaction, $seconds s each: time of $per" "$per" \
-	"$noop_many" speed "$noop_many" "$allow_many" "$noop_hot" "$allow_hot" "$update" "$redis"
-report_latencies "$noop_many" "$allow_many" "$noop_hot" "$allow_hot" "$update" "$redis"
+	"$noop_many" speed "$noop_many" "$allow_many" "$update" "$redis" \
+	"$noop_many, $in_turns" "$allow_many, $in_turns" "$noop_hot, $in_turns" "$allow_hot, $in_turns"
+report_latencies "$noop_many" "$allow_many" "$update" "$redis"
 report_single "one key" "$many_keys" "$live_keys" "$small_label"
 report_memory
 say "Of all $(spaced "$checked") calls of meter_allow(), $(spaced "$uncounted") are not in meter.rate_limit_status."

@@ -16,7 +16,8 @@
 #	TMPDIR			where the server's data go; allow 20 GB
 #
 # Each figure is a script of its own, bench/FIGURE.sh, sourced here; those of
-# several clients have bench/clients.sh in common.
+# several clients have bench/clients.sh in common, and what is compared closely
+# bench/alternate.sh.
 
 # shellcheck source=test/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../test/env.sh"
@@ -55,15 +56,14 @@ sql()
 		-d postgres "$@"
 }
 
-# CPU seconds of all processes of the server (of the directory "measured", if a
-# figure has one of its own) so far, also of those that ended:
+# CPU seconds of all processes of the server so far, also of those that ended:
 # what these have used is counted with the postmaster once it has noticed.  So
 # it is read while no process comes or goes.
 server_cpu()
 {
 	local postmaster child before after='' stats
 
-	postmaster=$(as_user head -n 1 "${measured:-$server}/data/postmaster.pid")
+	postmaster=$(as_user head -n 1 "$server/data/postmaster.pid")
 	while
 		before=$after
 		stats=$(cat "/proc/$postmaster/stat")
@@ -167,6 +167,8 @@ report()
 
 # shellcheck source=bench/clients.sh
 . "$bench/clients.sh"
+# shellcheck source=bench/alternate.sh
+. "$bench/alternate.sh"
 
 # --- the run ----------------------------------------------------------------
 
