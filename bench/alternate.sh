@@ -24,6 +24,8 @@ contenders=()			# variants
 contender_file=()
 contender_server=()
 contender_options=()
+contender_begin=()		# functions
+contender_end=()
 contender_pids=()		# of its programs, stopped or not
 compared=()				# calls
 
@@ -58,14 +60,25 @@ waiting()
 	printf '%s\n' '\if :ready = 0' '\set client :first + :client_id' "$@" "SELECT pg_sleep($asleep);" '\set ready 1' '\endif'
 }
 
-# contender VARIANT FILE SERVER OPTIONS: for the next compare().  The server is the
-# directory of its socket.
+# contender VARIANT FILE SERVER OPTIONS: pgbench, for the next compare().  The server
+# is the directory of its socket.
 contender()
 {
+	contender_file[${#contenders[@]}]=$2
+	contender_server[${#contenders[@]}]=$3
+	contender_options[${#contenders[@]}]=$4
+	contender_of "$1" begin_pgbench end_pgbench
+}
+
+# contender_of VARIANT BEGIN END: another one.  BEGIN NUMBER SECONDS, a function,
+# starts programs for so many seconds at least, puts their process IDs into
+# contender_pids[NUMBER] and stops them; END NUMBER sets compared[NUMBER] after they
+# were continued when their time was over, and ends them if they have not.
+contender_of()
+{
 	contenders+=("$1")
-	contender_file+=("$2")
-	contender_server+=("$3")
-	contender_options+=("$4")
+	contender_begin+=("$2")
+	contender_end+=("$3")
 }
 
 # sessions_of CONTENDER: process ID and processor
@@ -76,8 +89,7 @@ sessions_of()
 			WHERE application_name LIKE 'contender $1 %'"
 }
 
-# begin CONTENDER SECONDS: start its clients, and stop them once all are there
-begin()
+begin_pgbench()
 {
 	local cpu first=0 share sessions pid began=$SECONDS left=$threads name=$files/contender.$1
 
@@ -107,6 +119,23 @@ begin()
 	[ $((SECONDS - began)) -lt "$asleep" ] || die "pgbench took too long to connect"
 }
 
+end_pgbench()
+{
+	local pid
+
+	for pid in ${contender_pids[$1]}; do
+		kill -CONT "$pid"
+	done
+	for pid in ${contender_pids[$1]}; do
+		while kill -0 "$pid" 2>/dev/null; do
+			wait_for 0.01
+		done
+	done
+	compared[$1]=$(cat "$files/contender.$1".*.out | awk '
+		/^number of transactions actually processed:/ { n += $6 } END { print n + 0 }')
+	[ "${compared[$1]}" -gt 0 ] || { cat "$files/contender.$1".*.out >&2; die "pgbench failed"; }
+}
+
 # compare ROUND: all contenders, for as many seconds each; sets compared, the calls
 # of each, and then there are none any more.  What is noted as "paired" can only be
 # compared within a round.  Who is first may have it easier, so each is so in another
@@ -124,7 +153,7 @@ compare()
 		used+=(0)
 	done
 	for i in "${order[@]}"; do
-		begin "$i" "$total"
+		"${contender_begin[i]}" "$i" "$total"
 	done
 	last=$SECONDS
 	wait_for "$asleep"
@@ -146,21 +175,15 @@ compare()
 
 	# whose time is over ends when it is continued
 	wait_for "$((total + last - SECONDS + 1))"
-	# shellcheck disable=SC2068		# lists
-	kill -CONT ${contender_pids[@]}
-	wait
-	contender_pids=()
 	compared=()
 	for ((i = 0; i < n; i++)); do
-		compared+=("$(cat "$files/contender.$i".*.out | awk '
-			/^number of transactions actually processed:/ { n += $6 } END { print n + 0 }')")
-		[ "${compared[i]}" -gt 0 ] || { cat "$files/contender.$i".*.out >&2; die "pgbench failed"; }
+		"${contender_end[i]}" "$i"
 		speed=$(awk -v us="${used[i]}" -v calls="${compared[i]}" 'BEGIN { print calls / us * 1e6 }')
 		record "${contenders[i]}" "$1" "$(awk -v per="$per" -v speed="$speed" 'BEGIN { print per / speed }')"
 		note "${contenders[i]}" "$1" calls "${compared[i]}" paired "$speed"
 	done
+	contender_pids=()
 	contenders=()
-	contender_file=()
-	contender_server=()
-	contender_options=()
+	contender_begin=()
+	contender_end=()
 }

@@ -3,10 +3,10 @@
 # bench/limit.sh: deciding whether a call may go through.
 #
 # Several clients call meter_allow(), as often as they can: on many keys and on
-# a single one.  First against a C function that does nothing, as closely as it
-# can be told (alternate.sh).  Then in turns of some seconds, with latencies,
-# against a token bucket in a table and one in a local Redis, from which it
-# differs much.  Then the time of a call within one session, with up to a
+# a single one, and for comparison a C function that does nothing and a token bucket
+# in a local Redis, in turns that are as short as can be (alternate.sh).  Then the same
+# in turns of some seconds, with latencies, and a token bucket in a table, which
+# may write to the disk after its turn.  Then the time of a call within one session, with up to a
 # million keys that are live, and the memory that these take.
 #
 # Nothing may be refused, and all calls have to be in meter.rate_limit_status.
@@ -26,6 +26,10 @@ trial=5					# seconds, in which it shows how fast Redis is
 # something taken from it to the end, and the burst is never used up.
 burst=1000000000
 per_minute=60
+
+# Keys are numbers of twelve digits, which is what redis-benchmark makes: a call
+# gets its key as a parameter, as the script does.
+first_key=100000000000
 
 many_keys="$(spaced "$many") keys"
 live_keys="$(spaced "$live") keys"
@@ -86,7 +90,7 @@ allow_round()
 	end_count "$calls"
 }
 
-# short_turns ROUND: meter_allow() and a function that does nothing
+# short_turns ROUND: meter_allow(), a function that does nothing, and Redis
 short_turns()
 {
 	local name
@@ -94,6 +98,7 @@ short_turns()
 	for name in noop_many allow_many noop_hot allow_hot; do
 		contender "${!name}, $in_turns" "$name.waiting.sql" "$server" ''
 	done
+	contender_of "$redis, $in_turns" begin_redis end_redis
 	begin_count
 	compare "$1"
 	end_count "$((compared[1] + compared[3]))"
@@ -112,9 +117,9 @@ make_buckets()
 			updated_at timestamptz NOT NULL
 		) WITH (fillfactor = 75);
 		INSERT INTO bench.bucket
-		SELECT 'tenant-' || i, $burst, now() FROM generate_series(0, $many - 1) AS i;
+		SELECT $first_key + i, $burst, now() FROM generate_series(0, $many - 1) AS i;
 	SQL
-	script update "UPDATE bench.bucket SET tokens = $left - 1, updated_at = now() WHERE tenant = 'tenant-' || :tenant::text AND $left >= 1 RETURNING tokens;"
+	script update "UPDATE bench.bucket SET tokens = $left - 1, updated_at = now() WHERE tenant = :tenant::text AND $left >= 1 RETURNING tokens;"
 }
 
 check_buckets()
@@ -128,7 +133,7 @@ check_buckets()
 script()
 {
 	{
-		[[ $2 != *:tenant* ]] || printf '%s\n' "\\set tenant random(0, $((many - 1)))"
+		[[ $2 != *:tenant* ]] || printf '%s\n' "\\set tenant random($first_key, $((first_key + many - 1)))"
 		say "$2"
 	} | as_user tee "$files/$1.sql" >/dev/null
 	{
@@ -141,6 +146,8 @@ script()
 
 # Debian's package redis-tools has the server under another name, to which the
 # package redis-server adds a link, a system user and a service.
+redis_benchmark=(redis-benchmark)
+
 start_redis()
 {
 	local program dir=$files/redis i
@@ -170,6 +177,12 @@ start_redis()
 	done
 	redis_pid=$(cat "$dir/pid")
 
+	# what calls it keeps off its processor, as pgbench's clients each have theirs
+	if [ "$(processors | wc -l)" -gt 1 ]; then
+		taskset -apc "$(processors | tail -n 1)" "$redis_pid" >/dev/null
+		redis_benchmark=(taskset -c "$(processors | head -n -1 | paste -sd,)" redis-benchmark)
+	fi
+
 	# the bucket of make_buckets()
 	redis_script=$(redis_cli -x script load <<-'LUA'
 		local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'updated_at')
@@ -186,7 +199,7 @@ start_redis()
 		return 1
 	LUA
 	)
-	redis_call=(EVALSHA "$redis_script" 1 tenant-__rand_int__ "$burst" "$((per_minute / 60))")
+	redis_call=(EVALSHA "$redis_script" 1 __rand_int__ "$burst" "$((per_minute / 60))")
 	[ "$(redis_cli "${redis_call[@]}")" = 1 ] || die "Redis does not let a call through"
 }
 
@@ -212,21 +225,33 @@ redis_cpu()
 	awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13) / hz }' "/proc/$redis_pid/stat"
 }
 
+# Of the script, since the last reset; nothing if any has failed.
+redis_calls()
+{
+	redis_cli info commandstats | tr -d '\r' |
+		sed -n 's/^cmdstat_evalsha:calls=\([0-9]*\),.*,rejected_calls=0,failed_calls=0$/\1/p'
+}
+
+# redis_options THREADS CALLS: of redis-benchmark
+redis_options()
+{
+	options=(-s "$redis_socket" -c "$clients" -P 1 -r "$many" -n "$2" --csv)
+	[ "$1" -eq 1 ] || options+=(--threads "$1")
+}
+
 # run_redis THREADS CALLS: sets tps and redis_times, latencies in ms
 run_redis()
 {
-	local average p50 p95 p99 highest done_calls
-	local options=(-c "$clients" -P 1 -r "$many" -n "$2" --csv)
+	local average p50 p95 p99 highest done_calls options
 
-	[ "$1" -eq 1 ] || options+=(--threads "$1")
+	redis_options "$@"
 	redis_cli config resetstat >/dev/null
-	as_user redis-benchmark -s "$redis_socket" "${options[@]}" "${redis_call[@]}" >"$install_log" 2>&1 ||
+	as_user "${redis_benchmark[@]}" "${options[@]}" "${redis_call[@]}" >"$install_log" 2>&1 ||
 		{ cat "$install_log" >&2; die "redis-benchmark failed"; }
 	read -r tps average p50 p95 p99 highest < <(tail -n 1 "$install_log" |
 		tr -d '"' | awk -F, '{ print $(NF-6), $(NF-5), $(NF-3), $(NF-2), $(NF-1), $NF }')
 	redis_times=(average "$average" p50 "$p50" p95 "$p95" p99 "$p99" max "$highest")
-	done_calls=$(redis_cli info commandstats | tr -d '\r' |
-		sed -n 's/^cmdstat_evalsha:calls=\([0-9]*\),.*,rejected_calls=0,failed_calls=0$/\1/p')
+	done_calls=$(redis_calls)
 	[ "${done_calls:-0}" -ge "$2" ] || die "calls of Redis have failed"
 }
 
@@ -258,6 +283,33 @@ try_redis()
 	say "Redis $(redis_cli info server | tr -d '\r' | sed -n 's/^redis_version://p'): $one calls/s of redis-benchmark with 1 thread, $several with $threads; it gets $redis_threads"
 }
 
+# begin_redis CONTENDER SECONDS, end_redis CONTENDER: for compare(), with more calls
+# than there can be in that time
+begin_redis()
+{
+	local options before
+
+	redis_options "$redis_threads" "$(calls_for "$(($2 * 10))" "$redis_tps")"
+	redis_cli config resetstat >/dev/null
+	# shellcheck disable=SC2016		# for the shell that it is given to
+	as_user sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$files/redis.pid" \
+		"${redis_benchmark[@]}" "${options[@]}" "${redis_call[@]}" >"$install_log" 2>&1 &
+	until before=$(redis_calls) && [ "${before:-0}" -ge "$clients" ]; do
+		wait_for 0.01
+	done
+	contender_pids[$1]=$(cat "$files/redis.pid")
+	kill -STOP "${contender_pids[$1]}"
+	wait_for "$turn"
+	redis_cli config resetstat >/dev/null
+}
+
+end_redis()
+{
+	compared[$1]=$(redis_calls)
+	[ "${compared[$1]:-0}" -gt 0 ] || die "calls of Redis have failed"
+	kill -KILL "${contender_pids[$1]}"
+}
+
 redis_round()
 {
 	local duration=$lasts before n
@@ -279,7 +331,7 @@ redis_round()
 time_calls()
 {
 	printf '%s\n' 'SELECT clock_timestamp() AS started \gset'
-	printf '%s\n' "SELECT count($3('tenant-' || (i * 7919 % $4)::text)) FROM (SELECT generate_series(1, $single_calls::bigint) AS i) AS s \\g /dev/null"
+	printf '%s\n' "SELECT count($3(($first_key + i * 7919 % $4)::text)) FROM (SELECT generate_series(1, $single_calls::bigint) AS i) AS s \\g /dev/null"
 	say "INSERT INTO bench.result (figure, variant, round, seconds) VALUES ('$figure', '$1', $2," \
 		"extract(epoch FROM clock_timestamp() - :'started'));"
 }
@@ -311,7 +363,7 @@ single()
 make_live()
 {
 	begin_count
-	sql -o /dev/null -c "SELECT count(meter_allow('tenant-' || i::text))
+	sql -o /dev/null -c "SELECT count(meter_allow(($first_key + i)::text))
 		FROM (SELECT i FROM generate_series(0, $1 - 1) AS i ORDER BY hashint4(i)) AS s"
 	end_count "$1"
 }
@@ -409,7 +461,7 @@ targets()
 		(1, 'calls/s, ' || :'many_keys' || ', of nothing''s', :'allow_many' || :'in_turns', 'paired', :'noop_many' || :'in_turns', '>=', 0.93),
 		(2, 'calls/s, one key, of nothing''s', :'allow_hot' || :'in_turns', 'paired', :'noop_hot' || :'in_turns', '>=', 0.93),
 		(3, 'calls/s, ' || :'many_keys' || ', of UPDATE''s', :'allow_many', 'speed', :'update', '>=', 3),
-		(4, 'calls/s, ' || :'many_keys' || ', of Redis''', :'allow_many', 'speed', :'redis', '>=', 1.5),
+		(4, 'calls/s, ' || :'many_keys' || ', of Redis''', :'allow_many' || :'in_turns', 'paired', :'redis' || :'in_turns', '>=', 1.5),
 		(5, 'one session: ns above nothing, one key', 'allow, one key', 'ns', NULL, '<=', 300),
 		(6, 'one session: ns above nothing, ' || :'many_keys', 'allow, ' || :'many_keys', 'ns', NULL, '<=', 300),
 		(7, 'one session: ns above nothing, ' || :'live_keys', 'allow, ' || :'live_keys', 'ns', NULL, '<=', 300),
@@ -426,10 +478,10 @@ targets()
 as_user mkdir "$files"
 make_noop noop_allow meter_allow
 make_buckets
-script noop_many "SELECT bench.noop_allow('tenant-' || :tenant::text);"
-script noop_hot "SELECT bench.noop_allow('tenant-0');"
-script allow_many "SELECT meter_allow('tenant-' || :tenant::text);"
-script allow_hot "SELECT meter_allow('tenant-0');"
+script noop_many "SELECT bench.noop_allow(:tenant);"
+script noop_hot "SELECT bench.noop_allow('$first_key');"
+script allow_many "SELECT meter_allow(:tenant);"
+script allow_hot "SELECT meter_allow('$first_key');"
 sql -c "INSERT INTO meter.rate_limit (per, max, burst, name) VALUES ('minute', $per_minute, $burst, 'base')"
 make_live "$many"
 
@@ -440,8 +492,14 @@ try_redis
 
 for ((round = 0; round <= turns; round++)); do
 	short_turns "$round"
-	clients_of "$noop_many" "$round" noop_many.sql
-	allow_round "$allow_many" "$round" allow_many.sql
+	# who comes second may find the machine as the first has left it
+	if [ $((round % 2)) -eq 0 ]; then
+		clients_of "$noop_many" "$round" noop_many.sql
+		allow_round "$allow_many" "$round" allow_many.sql
+	else
+		allow_round "$allow_many" "$round" allow_many.sql
+		clients_of "$noop_many" "$round" noop_many.sql
+	fi
 	clients_of "$update" "$round" update.sql "-c synchronous_commit=on"
 	redis_round "$round"
 done
@@ -462,7 +520,7 @@ say ""
 
 report "$clients clients, one call or UPDATE a transaction, $seconds s each: time of $per" "$per" \
 	"$noop_many" speed "$noop_many" "$allow_many" "$update" "$redis" \
-	"$noop_many, $in_turns" "$allow_many, $in_turns" "$noop_hot, $in_turns" "$allow_hot, $in_turns"
+	"$noop_many, $in_turns" "$allow_many, $in_turns" "$noop_hot, $in_turns" "$allow_hot, $in_turns" "$redis, $in_turns"
 report_latencies "$noop_many" "$allow_many" "$update" "$redis"
 report_single "one key" "$many_keys" "$live_keys" "$small_label"
 report_memory
