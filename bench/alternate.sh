@@ -15,6 +15,7 @@
 
 # shellcheck disable=SC2034,SC2154		# for and from run.sh and clients.sh
 turn=0.02				# seconds
+comparisons=$((turns < 10 ? turns : 10))	# rounds of compare(): more would tell no more
 pause=0.001				# after a turn, for the sessions to end what they do
 asleep=3				# seconds that a client waits for the others, see waiting()
 

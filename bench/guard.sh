@@ -148,7 +148,7 @@ for kind in select tpcb; do
 done
 start_both
 
-for ((round = 0; round <= turns; round++)); do
+for ((round = 0; round <= comparisons; round++)); do
 	restart "$bare_server"
 	restart "$server"
 	for column in one many; do
