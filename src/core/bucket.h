@@ -119,9 +119,9 @@ extern int64_t bucket_reset_after(const Bucket *bucket,
 								  const BucketLimit *limit, int64_t now);
 
 /*
- * The same in seconds, rounded down or, where the level is above 2^64, at most
- * to the next one: made for each call, so without a long division.  What takes
- * longer than BUCKET_LONGEST_REFILL, some 136 years, takes so long.
+ * The same of a token bucket in seconds, rounded down; where the level is above
+ * 2^64, not less than that and up to three more.  Made for each call, so without
+ * a long division.  BUCKET_LONGEST_REFILL, some 136 years, is also for ever.
  */
 #define BUCKET_LONGEST_REFILL UINT32_MAX
 
