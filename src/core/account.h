@@ -156,23 +156,19 @@ account_home(const AccountTable *table, uint32_t hash)
 extern uint32_t account_number(AccountTable *table, const Account *account);
 
 /*
- * Have the processor fetch what account_find() will read, in two steps that
- * are best some work apart: the block where the list begins, then the first
- * account of the list if it is elsewhere.  They need no lock, as they only guess.
+ * Have the processor fetch what account_find() and account_bucket() will read, in
+ * two steps that are best some work apart: where the list begins, then the rest
+ * of that block if the list's first account is there, or else that one.  They need
+ * no lock, as they only guess.
+ *
+ * Never two lines of a page at once that may be strange to the processor: each
+ * would look for the page in memory by itself, which takes longer than the line
+ * does.
  */
-static inline void
-account_prefetch_block(AccountTable *table, uint32_t number)
-{
-	const char *block = (const char *) account_at(table, number);
-
-	__builtin_prefetch(block);
-	__builtin_prefetch(block + ACCOUNT_BLOCK / 2);
-}
-
 static inline void
 account_prefetch_home(AccountTable *table, uint32_t hash)
 {
-	account_prefetch_block(table, account_home(table, hash));
+	__builtin_prefetch(account_at(table, account_home(table, hash)));
 }
 
 static inline void
@@ -180,9 +176,11 @@ account_prefetch_listed(AccountTable *table, uint32_t hash)
 {
 	uint32_t	home = account_home(table, hash);
 	uint32_t	first = account_at(table, home)->list;
+	const char *block = (const char *) account_at(table, first);
 
 	if (first != home)
-		account_prefetch_block(table, first);
+		__builtin_prefetch(block);
+	__builtin_prefetch(block + ACCOUNT_BLOCK / 2);
 }
 
 /*
