@@ -158,8 +158,8 @@ extern uint32_t account_number(AccountTable *table, const Account *account);
 /*
  * Have the processor fetch what account_find() and account_bucket() will read, in
  * two steps that are best some work apart: where the list begins, then the rest
- * of that block if the list's first account is there, or else that one.  They need
- * no lock, as they only guess.
+ * of that block if the list's first account is there, or else where that one
+ * begins.  They need no lock, as they only guess.
  *
  * Never two lines of a page at once that may be strange to the processor: each
  * would look for the page in memory by itself, which takes longer than the line
@@ -178,9 +178,7 @@ account_prefetch_listed(AccountTable *table, uint32_t hash)
 	uint32_t	first = account_at(table, home)->list;
 	const char *block = (const char *) account_at(table, first);
 
-	if (first != home)
-		__builtin_prefetch(block);
-	__builtin_prefetch(block + ACCOUNT_BLOCK / 2);
+	__builtin_prefetch(first != home ? block : block + ACCOUNT_BLOCK / 2);
 }
 
 /*
