@@ -10,6 +10,9 @@
 # alternate.sh.  Two servers that are the same are not equally fast, as each has
 # got other pages of the machine's memory; so both are started anew for each round.
 #
+# At last each of the many schemas gets twenty tables, and the time of an audit of all
+# of them is measured.
+#
 # Both work as a role with rights on the tables, which is not exempt.  A client
 # sets its search_path, or its context, before its first transaction.
 
@@ -25,6 +28,7 @@ many="$(spaced "$tenants") tenants"
 bare="meter not loaded"
 bare_server=$work/bare
 guarded="enforce, with a context"
+audit="audit"
 
 # restart SERVER: with all of the data in its buffers again
 restart()
@@ -106,13 +110,31 @@ report_pair()
 	report "$1, ${!3}" "$per" "$2, ${!3}, $bare" speed "$2, ${!3}, $bare" "$2, ${!3}, $guarded"
 }
 
+# The first round warms up.
+time_audit()
+{
+	local i
+
+	sql -f - <<-'SQL'
+		SELECT format('CREATE TABLE %I.item_%s (id bigint PRIMARY KEY, note text)', schema_name, n)
+		FROM meter.tenant, generate_series(2, 20) AS n WHERE schema_name IS NOT NULL \gexec
+		VACUUM ANALYZE;
+	SQL
+	for ((i = 0; i <= rounds; i++)); do
+		measure "$audit" "$i" <<<'SELECT * FROM meter_isolation_audit();'
+		note "$audit" "$i" seconds "$(ask "SELECT seconds FROM bench.result
+			WHERE figure = '$figure' AND variant = '$audit' AND round = $i")"
+	done
+}
+
 targets()
 {
-	report_targets -v one="$one" -v many="$many" -v bare="$bare" -v guarded="$guarded" <<-'SQL'
+	report_targets -v audit="$audit" -v one="$one" -v many="$many" -v bare="$bare" -v guarded="$guarded" <<-'SQL'
 		(1, 'select-only, one tenant', 'select, ' || :'one' || ', ' || :'guarded', 'paired', 'select, ' || :'one' || ', ' || :'bare', '>=', 0.97),
 		(2, 'TPC-B, one tenant', 'tpcb, ' || :'one' || ', ' || :'guarded', 'paired', 'tpcb, ' || :'one' || ', ' || :'bare', '>=', 0.98),
 		(3, 'select-only, many tenants', 'select, ' || :'many' || ', ' || :'guarded', 'paired', 'select, ' || :'many' || ', ' || :'bare', '>=', 0.97),
-		(4, 'TPC-B, many tenants', 'tpcb, ' || :'many' || ', ' || :'guarded', 'paired', 'tpcb, ' || :'many' || ', ' || :'bare', '>=', 0.98)
+		(4, 'TPC-B, many tenants', 'tpcb, ' || :'many' || ', ' || :'guarded', 'paired', 'tpcb, ' || :'many' || ', ' || :'bare', '>=', 0.98),
+		(5, 'audit of all tenants with 20 tables each, s', :'audit', 'seconds', NULL, '<=', 10)
 	SQL
 }
 
@@ -158,6 +180,7 @@ for ((round = 0; round <= comparisons; round++)); do
 	done
 done
 
+time_audit
 for column in one many; do
 	report_pair "pgbench, select-only" select "$column"
 	report_pair "pgbench, TPC-B" tpcb "$column"
