@@ -234,6 +234,7 @@ allow_main_cluster()
 	as_root rm -f "$no_main_cluster"
 	[ ${#made_dirs[@]} -eq 0 ] ||
 		as_root rmdir --ignore-fail-on-non-empty "${made_dirs[@]}"
+	made_dirs=()
 }
 
 install_packages()
