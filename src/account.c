@@ -313,15 +313,15 @@ bool
 account_evict(void)
 {
 	uint32		now = (uint32) (account_clock() / 1000000);
-	uint32		mask = account_table->n_lists - 1;
+	uint32		n = account_table->n_lists;
 	int			removed = 0;
 
 	if (pg_atomic_read_u32(&account_shared->searched) == now)
 		return false;
-	for (uint32 i = 0; i <= mask && removed < EVICT_ENOUGH; i++)
+	for (uint32 i = 0; i < n && removed < EVICT_ENOUGH; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		removed += visit_list(pg_atomic_fetch_add_u32(&account_shared->hand, 1) & mask,
+		removed += visit_list(pg_atomic_fetch_add_u32(&account_shared->hand, 1) % n,
 							  LW_EXCLUSIVE, is_idle, &now);
 	}
 	pg_atomic_fetch_add_u64(&account_shared->evicted, removed);

@@ -2,9 +2,10 @@
  * account.c
  *		The table of what tenants and their users have taken of their limits.
  *
- * There are as many lists as there are blocks, or half as many at least.  Which
- * blocks are free is said by bits, not in the blocks, so that a large table costs
- * memory only as accounts come.
+ * Seven blocks in eight are places where lists begin.  With more, accounts that
+ * find theirs taken would take more of others'; with fewer, more would find it
+ * taken.  Which blocks are free is said by bits, not in the blocks, so that a large
+ * table costs memory only as accounts come.
  */
 #include <string.h>
 
@@ -55,11 +56,9 @@ blocks_for_lists(uint32_t n_blocks)
 static uint32_t
 lists_for(uint32_t n_blocks)
 {
-	uint32_t	lists = ACCOUNT_PARTITIONS;
+	uint32_t	each = n_blocks / 8 * 7 / ACCOUNT_PARTITIONS;
 
-	while (lists <= blocks_for_lists(n_blocks) / 2)
-		lists *= 2;
-	return lists;
+	return (each > 0 ? each : 1) * ACCOUNT_PARTITIONS;
 }
 
 /*

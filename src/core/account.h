@@ -104,7 +104,7 @@ typedef struct AccountKey
 typedef struct AccountTable
 {
 	uint32_t	n_blocks;		/* numbered from 1 */
-	uint32_t	n_lists;		/* a power of two */
+	uint32_t	n_lists;		/* as many in each partition */
 	uint32_t	n_free;			/* under the lock of the free blocks, as are */
 	Freemap		free;			/* their bits */
 	uint64_t	lists_used;		/* where these bytes begin, see
@@ -140,11 +140,21 @@ account_at(AccountTable *table, uint32_t number)
 	return (Account *) ((char *) table + table->blocks + (size_t) number * ACCOUNT_BLOCK);
 }
 
-/* Lists are numbered from 0: which is that of a hash, and where does it begin? */
+/*
+ * Lists are numbered from 0, and those of a partition are as many apart as there
+ * are partitions.  Which is that of a hash, by what it has besides the partition,
+ * and where does it begin?  Any number of lists will do: the bits are a fraction
+ * that is multiplied by it (Lemire, Fast Random Integer Generation in an Interval,
+ * 2019).
+ */
 static inline uint32_t
 account_list(const AccountTable *table, uint32_t hash)
 {
-	return hash & (table->n_lists - 1);
+	uint64_t	fraction = hash / ACCOUNT_PARTITIONS;
+	uint64_t	each = table->n_lists / ACCOUNT_PARTITIONS;
+	uint64_t	in_partition = fraction * each * ACCOUNT_PARTITIONS >> 32;
+
+	return (uint32_t) in_partition * ACCOUNT_PARTITIONS + ACCOUNT_PARTITION(hash);
 }
 
 static inline uint32_t

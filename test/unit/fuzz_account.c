@@ -266,7 +266,7 @@ walk(AccountTable *table, int64_t clock)
 			Account    *account = account_at(table, n);
 
 			REQUIRE(n <= table->n_blocks && ++n_accounts <= table->n_blocks);
-			REQUIRE((account->hash & (table->n_lists - 1)) == list);
+			REQUIRE(account_list(table, account->hash) == list);
 			n_blocks += walk_account(table, account, now);
 			if (account->flags & ACCOUNT_USER)
 				n_users++;

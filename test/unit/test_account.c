@@ -4,8 +4,11 @@
  */
 #include "account_test.h"
 
+#include <math.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "core/bytes.h"
 
 #define NAMES 60
 #define DATABASES 3
@@ -33,7 +36,7 @@ check_lists(void)
 			assert_false(seen[n]);
 			seen[n] = true;
 			n_accounts++;
-			assert_int_equal(account->hash & (table->n_lists - 1), list);
+			assert_int_equal(account_list(table, account->hash), list);
 
 			/* Who has locked a list's partition has that of its accounts. */
 			assert_int_equal(ACCOUNT_PARTITION(account->hash),
@@ -542,6 +545,7 @@ static void
 check_spread(const uint32_t *hashes, int n)
 {
 	static int	lists[8192];
+	const AccountTable table = {.n_lists = COUNT(lists)};
 	int			partitions[ACCOUNT_PARTITIONS] = {0};
 	int			empty = 0;
 
@@ -549,7 +553,7 @@ check_spread(const uint32_t *hashes, int n)
 	memset(lists, 0, sizeof(lists));
 	for (int i = 0; i < n; i++)
 	{
-		lists[hashes[i] & (COUNT(lists) - 1)]++;
+		lists[account_list(&table, hashes[i])]++;
 		partitions[ACCOUNT_PARTITION(hashes[i])]++;
 	}
 	for (size_t i = 0; i < COUNT(lists); i++)
@@ -651,10 +655,10 @@ test_layout(void **state)
 		uint32_t	n_all = n < ACCOUNT_PARTITIONS ? ACCOUNT_PARTITIONS : n;
 
 		assert_int_equal(table->n_blocks, n);
-		assert_true(table->n_lists > n_all / 2);
-		assert_true(table->n_lists <= n_all);
+		assert_int_equal(table->n_lists % ACCOUNT_PARTITIONS, 0);
 		assert_true(table->n_lists >= ACCOUNT_PARTITIONS);
-		assert_int_equal(table->n_lists & (table->n_lists - 1), 0);
+		assert_true(table->n_lists == ACCOUNT_PARTITIONS || table->n_lists <= n_all * 7 / 8);
+		assert_true(table->n_lists + ACCOUNT_PARTITIONS > n_all / 8 * 7);
 		assert_true((char *) memory + table->lists_used >=
 					memory + sizeof(AccountTable) + n / 8);
 		assert_true(blocks >= memory + table->lists_used +
@@ -712,6 +716,7 @@ test_large(void **state)
 	AccountKey	key = {0};
 	size_t		at_first;
 	size_t		found = 0;
+	size_t		at_home = 0;
 	uint32_t	number;
 
 	assert_true(size < (size_t) n * (ACCOUNT_BLOCK + 1));
@@ -743,11 +748,25 @@ test_large(void **state)
 	}
 	assert_in_range(pages_in_use(memory, size) - at_first, some / 2, some + some / 32);
 
-	/* All that there are. */
+	/*
+	 * All that there are.  While few are elsewhere, as many are where their list
+	 * begins as boxes are not empty into which balls were thrown.
+	 */
 	for (number = 0; number < n; number++)
 	{
-		key.hash = hash_of(key.name, key.length);
-		assert_non_null(account_insert(table, &key));
+		Account    *account;
+
+		key.hash = (uint32_t) bytes_hash(key.name, key.length, 1);
+		account = account_insert(table, &key);
+		assert_non_null(account);
+		at_home += account_number(table, account) == account_home(table, key.hash);
+		if (number + 1 == n / 4 || number + 1 == n / 2)
+		{
+			double		load = (number + 1) / (double) table->n_lists;
+
+			assert_in_range(at_home, table->n_lists * (1 - exp(-load)) * 0.995,
+							table->n_lists * (1 - exp(-load)) * 1.005);
+		}
 	}
 	assert_int_equal(table->n_free, 0);
 	assert_null(account_insert(table, &key));
@@ -756,7 +775,7 @@ test_large(void **state)
 		char		name[ACCOUNT_MAX_NAME];
 		Account    *account;
 
-		key.hash = hash_of(key.name, key.length);
+		key.hash = (uint32_t) bytes_hash(key.name, key.length, 1);
 		account = account_find(table, &key);
 		assert_non_null(account);
 		assert_int_equal(account_name(table, account, name), sizeof(number));
@@ -773,11 +792,11 @@ test_large(void **state)
 static void
 test_home(void **state)
 {
-	const uint32_t n = 1000;	/* and so 512 lists */
+	const uint32_t n = 1000;	/* and so 768 lists, 6 of each partition */
 	AccountTable *table = new_table(n);
 	AccountKey	key = {0};
 	bool		taken[1001] = {false};
-	bool		at_home[513] = {false};
+	bool		at_home[769] = {false};
 
 	key.database = 1;
 	key.length = sizeof(key.hash);
@@ -789,11 +808,11 @@ test_home(void **state)
 		Account    *account;
 
 		key.hash = (uint32_t) (((i + 1) * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
-		home = 1 + key.hash % 512;
+		home = 1 + key.hash % 128 + 128 * (uint32_t) ((key.hash / 128) / (double) (1 << 25) * 6);
 		assert_int_equal(account_home(table, key.hash), home);
 		block = home;
 		if (taken[block])
-			for (block = 513; block <= n && taken[block];)
+			for (block = 769; block <= n && taken[block];)
 				block++;
 		if (block > n)
 			for (block = home; taken[block];)
