@@ -159,7 +159,9 @@ account_clock(void)
 HOT_PATH uint32
 account_hash(const char *name, size_t length)
 {
-	return (uint32) bytes_hash(name, length, hash_seed);
+	uint32		hash = (uint32) bytes_hash(name, length, hash_seed);
+
+	return likely(hash != 0) ? hash : 1;
 }
 
 uint32
@@ -274,7 +276,7 @@ visit_list(uint32 list, LWLockMode mode, AccountVisitor visitor, void *arg)
 	{
 		Account    *account = account_at(account_table, n);
 
-		next = account->next;
+		next = account_next(account_table, list, n);
 		if (visitor(account, arg))
 		{
 			unmake(account);

@@ -199,7 +199,7 @@ lock_user(Decision *decision)
 			account_user_hash(account_hash(plain_data(user), plain_length(user)),
 							  decision->key.hash);
 	decision->has_user_hash = true;
-	account_prefetch_home(account_table, decision->user_hash);
+	account_prefetch(account_table, decision->user_hash);
 	if (!decision->user_locked)
 		decision->user_locked = account_lock_also(decision->key.hash, decision->user_hash);
 	return decision->user_locked;
@@ -507,7 +507,7 @@ decide(Decision *decision, LimitResult *result)
 	Outcome		outcome;
 
 	result->clock = account_clock();
-	account_prefetch_listed(account_table, decision->key.hash);
+	account_prefetch_rest(account_table, decision->key.hash);
 	decision->user_locked = decision->lock_user;
 	if (decision->lock_user)
 		account_lock_both(decision->key.hash, decision->user_hash);
@@ -554,7 +554,7 @@ limit_begin(LimitCall *call)
 				 errmsg("limits need shared memory, which meter has only if it is preloaded"),
 				 errhint("Add meter to \"shared_preload_libraries\" and restart the server.")));
 	call->hash = account_hash(plain_data(call->tenant), plain_length(call->tenant));
-	account_prefetch_home(account_table, call->hash);
+	account_prefetch(account_table, call->hash);
 }
 
 HOT_PATH void

@@ -2,10 +2,9 @@
  * account.c
  *		The table of what tenants and their users have taken of their limits.
  *
- * Seven blocks in eight are places where lists begin.  With more, accounts that
- * find theirs taken would take more of others'; with fewer, more would find it
- * taken.  Which blocks are free is said by bits, not in the blocks, so that a large
- * table costs memory only as accounts come.
+ * All blocks are homes and places where lists begin, but for a few at the end.
+ * Which blocks are free is said by bits, not in the blocks, so that a large table
+ * costs memory only as accounts come.
  */
 #include <string.h>
 
@@ -20,6 +19,7 @@ _Static_assert(sizeof(AccountTable) <= ACCOUNT_BLOCK, "so is the table's header"
 typedef struct More
 {
 	uint32_t	list;			/* as in an account's first block */
+	uint32_t	no_hash;		/* 0, where that has its hash */
 	uint32_t	next;
 	uint32_t	has_buckets;	/* otherwise it has the rest of a name */
 	union
@@ -32,6 +32,8 @@ typedef struct More
 _Static_assert(sizeof(More) <= ACCOUNT_BLOCK, "and this");
 _Static_assert(offsetof(Account, list) == 0 && offsetof(More, list) == 0,
 			   "a list begins at the same place in all blocks");
+_Static_assert(offsetof(Account, hash) == offsetof(More, no_hash),
+			   "of any block it can be told whether it is a certain account's");
 _Static_assert(ACCOUNT_MAX_NAME - ACCOUNT_NAME <= sizeof(((More *) 0)->u.name),
 			   "a name takes one further block at most");
 
@@ -56,9 +58,7 @@ blocks_for_lists(uint32_t n_blocks)
 static uint32_t
 lists_for(uint32_t n_blocks)
 {
-	uint32_t	each = n_blocks / 8 * 7 / ACCOUNT_PARTITIONS;
-
-	return (each > 0 ? each : 1) * ACCOUNT_PARTITIONS;
+	return blocks_for_lists(n_blocks) / ACCOUNT_PARTITIONS * ACCOUNT_PARTITIONS;
 }
 
 /*
@@ -140,6 +140,13 @@ account_number(AccountTable *table, const Account *account)
 	return (uint32_t) (account - account_at(table, 0));
 }
 
+/* Others may be looking at it. */
+static void
+set_hash(Account *block, uint32_t hash)
+{
+	__atomic_store_n(&block->hash, hash, __ATOMIC_RELAXED);
+}
+
 /*
  * All of a block but the beginning of a list, which somebody else may be
  * changing.
@@ -147,8 +154,10 @@ account_number(AccountTable *table, const Account *account)
 static void
 clear_block(AccountTable *table, uint32_t number)
 {
-	memset((char *) account_at(table, number) + sizeof(uint32_t), 0,
-		   ACCOUNT_BLOCK - sizeof(uint32_t));
+	Account    *block = account_at(table, number);
+
+	set_hash(block, 0);
+	memset(&block->next, 0, ACCOUNT_BLOCK - offsetof(Account, next));
 }
 
 /*
@@ -171,21 +180,19 @@ take_block(AccountTable *table, uint32_t from)
 }
 
 /*
- * Take a block for an account whose list begins at home.  If that is taken, one
- * that is nobody's home comes first, so that the fewest others find theirs taken.
+ * Take a block for an account: the first of its homes that is free, or any.
  */
 static uint32_t
-take_home(AccountTable *table, uint32_t home)
+take_home(AccountTable *table, uint32_t hash)
 {
-	uint32_t	elsewhere;
-
-	if (freemap_next(&table->free, map_of(table), home) != home)
+	for (int i = 0; i < ACCOUNT_HOMES; i++)
 	{
-		elsewhere = freemap_next(&table->free, map_of(table), table->n_lists + 1);
-		if (elsewhere != FREEMAP_NONE)
-			return take_block(table, elsewhere);
+		uint32_t	home = account_home(table, hash, i);
+
+		if (freemap_next(&table->free, map_of(table), home) == home)
+			return take_block(table, home);
 	}
-	return take_block(table, home);
+	return take_block(table, account_home(table, hash, 0));
 }
 
 static void
@@ -212,7 +219,7 @@ rest_of_name(AccountTable *table, const Account *account)
 	return "";
 }
 
-static bool
+HOT_PATH static bool
 has_name(AccountTable *table, const Account *account, const AccountKey *key)
 {
 	if (account->name_length != key->length)
@@ -254,13 +261,62 @@ is_user(const Account *account)
 static uint32_t *
 list_of(AccountTable *table, uint32_t hash)
 {
-	return &account_at(table, account_home(table, hash))->list;
+	return &account_at(table, account_home(table, hash, 0))->list;
+}
+
+/* Is there an account in a block that is one of its homes?  It is in no list. */
+static bool
+is_home(AccountTable *table, uint32_t number)
+{
+	uint32_t	hash = account_block_hash(account_at(table, number));
+
+	for (int i = 0; i < ACCOUNT_HOMES && hash != 0; i++)
+		if (account_home(table, hash, i) == number)
+			return true;
+	return false;
+}
+
+/* Whoever only looks whether a list has anything has no lock. */
+static void
+set_link(uint32_t *link, uint32_t number)
+{
+	__atomic_store_n(link, number, __ATOMIC_RELAXED);
+}
+
+static void
+note_use(AccountTable *table, uint32_t list)
+{
+	__atomic_store_n(lists_used(table, list), 1, __ATOMIC_RELAXED);
 }
 
 uint32_t
 account_first(AccountTable *table, uint32_t list)
 {
-	return *lists_used(table, list) ? account_at(table, list + 1)->list : 0;
+	uint32_t	begin = list + 1;
+
+	if (!__atomic_load_n(lists_used(table, list), __ATOMIC_RELAXED))
+		return 0;
+	return is_home(table, begin) ? begin :
+		__atomic_load_n(&account_at(table, begin)->list, __ATOMIC_RELAXED);
+}
+
+uint32_t
+account_next(AccountTable *table, uint32_t list, uint32_t number)
+{
+	const Account *account = account_at(table, number);
+
+	return number == list + 1 && is_home(table, number) ? account->list : account->next;
+}
+
+/* Of an account that has the hash. */
+static inline bool
+is_of_key(AccountTable *table, const Account *account, const AccountKey *key)
+{
+	return account->database == key->database &&
+		(key->tenant != 0 ?
+		 is_user(account) && account->tenant == key->tenant :
+		 !is_user(account)) &&
+		has_name(table, account, key);
 }
 
 HOT_PATH Account *
@@ -268,14 +324,16 @@ account_find(AccountTable *table, const AccountKey *key)
 {
 	Account    *account;
 
+	for (int i = 0; i < ACCOUNT_HOMES; i++)
+	{
+		account = account_at(table, account_home(table, key->hash, i));
+		if (account_block_hash(account) == key->hash && is_of_key(table, account, key))
+			return account;
+	}
 	for (uint32_t n = *list_of(table, key->hash); n != 0; n = account->next)
 	{
 		account = account_at(table, n);
-		if (account->hash == key->hash && account->database == key->database &&
-			(key->tenant != 0 ?
-			 is_user(account) && account->tenant == key->tenant :
-			 !is_user(account)) &&
-			has_name(table, account, key))
+		if (account->hash == key->hash && is_of_key(table, account, key))
 			return account;
 	}
 	return NULL;
@@ -284,17 +342,15 @@ account_find(AccountTable *table, const AccountKey *key)
 Account *
 account_insert(AccountTable *table, const AccountKey *key)
 {
-	uint32_t	home = account_home(table, key->hash);
-	uint32_t   *link = list_of(table, key->hash);
 	bool		long_name = key->length > ACCOUNT_NAME;
 	uint32_t	number;
 	Account    *account;
 
 	if (table->n_free < (long_name ? 2 : 1))
 		return NULL;
-	number = take_home(table, home);
+	number = take_home(table, key->hash);
 	account = account_at(table, number);
-	account->hash = key->hash;
+	set_hash(account, key->hash);
 	account->database = key->database;
 	account->name_length = (uint8_t) key->length;
 	memcpy(account->name, key->name, long_name ? ACCOUNT_NAME : key->length);
@@ -310,13 +366,16 @@ account_insert(AccountTable *table, const AccountKey *key)
 		account->tenant = key->tenant;
 		__atomic_fetch_add(&account_at(table, key->tenant)->tenant, 1, __ATOMIC_RELAXED);
 	}
-	*lists_used(table, home - 1) = 1;
+	if (is_home(table, number))
+		note_use(table, number - 1);
+	else
+	{
+		uint32_t   *list = list_of(table, key->hash);
 
-	/* the one at home is the first of its list */
-	if (*link == home)
-		link = &account_at(table, home)->next;
-	account->next = *link;
-	*link = number;
+		account->next = *list;
+		set_link(list, number);
+		note_use(table, account_list(table, key->hash));
+	}
 	return account;
 }
 
@@ -324,12 +383,16 @@ void
 account_remove(AccountTable *table, Account *account)
 {
 	uint32_t	number = account_number(table, account);
-	uint32_t   *link = list_of(table, account->hash);
 	uint32_t	more = account->more;
 
-	while (*link != number)
-		link = &account_at(table, *link)->next;
-	*link = account->next;
+	if (!is_home(table, number))
+	{
+		uint32_t   *link = list_of(table, account->hash);
+
+		while (*link != number)
+			link = &account_at(table, *link)->next;
+		set_link(link, account->next);
+	}
 	if (is_user(account))
 		__atomic_fetch_sub(&account_at(table, account->tenant)->tenant, 1, __ATOMIC_RELAXED);
 	while (more != 0)

@@ -9,22 +9,24 @@
  * of 128 bytes.  The first block of an account has room for a name of
  * ACCOUNT_NAME bytes and for one bucket, and further ones are chained to it.
  *
- * Accounts are found by lists, one for each value of some bits of the hash.  A
- * list begins in the block of its number, whatever else is in there, and an
- * account takes that block if it is free: so most accounts are in the place where
- * one has to look for their list anyway, and the processor need not wait for
- * memory twice.
+ * An account has two homes, which are blocks that its hash gives, and is in the
+ * first of them that was free: so the processor can fetch both at the same time,
+ * and waits for memory once.  With two, far fewer accounts find theirs taken than
+ * with one (Azar et al., Balanced Allocations, 1994).  Those are elsewhere, each in
+ * a list that begins in its first home, whatever else is in there.
  *
  * An account whose buckets are full says no more than one that is not there,
  * so its blocks may be taken for another.  A bucket knows when that will be.
  *
  * The table takes no locks.  It is divided into partitions by the hash: who
- * reads or writes an account, or the list it is found by, holds the lock of its
- * partition.  A tenant's users are spread over all of them, so that millions of
- * them are found as fast as one; who adds a user holds the lock of its tenant's
- * partition besides.  As long as a tenant has users its account stays, so that
- * the name in it can be read with the lock of a user's.  The map of free blocks
- * has a lock of its own, which is taken last.
+ * reads or writes an account, or its list, holds the lock of its partition, to
+ * which its homes belong.  But in a home there may be a block of another
+ * partition: of that nobody reads more than its hash, which is 0 unless it is an
+ * account, and written at once.  A tenant's users are spread over all partitions,
+ * so that millions of them are found as fast as one; who adds a user holds the
+ * lock of its tenant's partition besides.  As long as a tenant has users its
+ * account stays, so that the name in it can be read with the lock of a user's.
+ * The map of free blocks has a lock of its own, which is taken last.
  */
 #ifndef METER_CORE_ACCOUNT_H
 #define METER_CORE_ACCOUNT_H
@@ -67,8 +69,8 @@ typedef struct Account
 	uint32_t	list;			/* the first account of the list that begins
 								 * here: not this account's, but under the
 								 * lock of the list's partition */
-	uint32_t	hash;
-	uint32_t	next;			/* in the list of those with such a hash */
+	uint32_t	hash;			/* see account_block_hash() */
+	uint32_t	next;			/* in its list, if it is in one */
 	uint32_t	database;		/* 0: the block is not an account */
 	uint32_t	tenant;			/* of a user: the tenant's account; of a
 								 * tenant: number of its users' accounts,
@@ -94,7 +96,8 @@ typedef struct Account
 /* Whose account it is. */
 typedef struct AccountKey
 {
-	uint32_t	hash;			/* of a user, made by account_user_hash() */
+	uint32_t	hash;			/* not 0; of a user, made by
+								 * account_user_hash() */
 	uint32_t	database;
 	uint32_t	tenant;			/* the account a user belongs to, or 0 */
 	const char *name;
@@ -104,7 +107,7 @@ typedef struct AccountKey
 typedef struct AccountTable
 {
 	uint32_t	n_blocks;		/* numbered from 1 */
-	uint32_t	n_lists;		/* as many in each partition */
+	uint32_t	n_lists;		/* and homes; as many in each partition */
 	uint32_t	n_free;			/* under the lock of the free blocks, as are */
 	Freemap		free;			/* their bits */
 	uint64_t	lists_used;		/* where these bytes begin, see
@@ -122,6 +125,9 @@ extern AccountTable *account_table_init(void *memory, uint32_t n_blocks);
 
 #define ACCOUNT_PARTITION(hash) ((hash) & (ACCOUNT_PARTITIONS - 1))
 
+/* So many homes has an account. */
+#define ACCOUNT_HOMES 2
+
 /*
  * Users of many tenants may have the same name.
  */
@@ -129,8 +135,9 @@ static inline uint32_t
 account_user_hash(uint32_t user, uint32_t tenant)
 {
 	uint32_t	mixed = tenant * UINT32_C(0x9E3779B1);
+	uint32_t	hash = user ^ (mixed >> 15 | mixed << 17);
 
-	return user ^ (mixed >> 15 | mixed << 17);
+	return hash != 0 ? hash : 1;
 }
 
 /* The bits of free blocks, and what lists were used, are before the blocks. */
@@ -140,63 +147,73 @@ account_at(AccountTable *table, uint32_t number)
 	return (Account *) ((char *) table + table->blocks + (size_t) number * ACCOUNT_BLOCK);
 }
 
+/* Of any block, with whatever lock; see above. */
+static inline uint32_t
+account_block_hash(const Account *block)
+{
+	return __atomic_load_n(&block->hash, __ATOMIC_RELAXED);
+}
+
 /*
- * Lists are numbered from 0, and those of a partition are as many apart as there
- * are partitions.  Which is that of a hash, by what it has besides the partition,
- * and where does it begin?  Any number of lists will do: the bits are a fraction
- * that is multiplied by it (Lemire, Fast Random Integer Generation in an Interval,
- * 2019).
+ * The number of a home, the first one being 0.  Blocks of one partition are as far
+ * apart as there are partitions, and which of them it is says what the hash has
+ * besides, mixed differently for each home: a fraction that is multiplied by how
+ * many there are (Lemire, Fast Random Integer Generation in an Interval, 2019).
  */
 static inline uint32_t
-account_list(const AccountTable *table, uint32_t hash)
+account_home(const AccountTable *table, uint32_t hash, int home)
 {
-	uint64_t	fraction = hash / ACCOUNT_PARTITIONS;
+	static const uint64_t mixers[ACCOUNT_HOMES] = {
+		UINT64_C(1) << 32, UINT64_C(0x9E3779B97F4A7C15)
+	};
+	uint32_t	mixed = (uint32_t) (hash * mixers[home] >> 32);
+	uint64_t	fraction = mixed / ACCOUNT_PARTITIONS;
 	uint64_t	each = table->n_lists / ACCOUNT_PARTITIONS;
 	uint64_t	in_partition = fraction * each * ACCOUNT_PARTITIONS >> 32;
 
-	return (uint32_t) in_partition * ACCOUNT_PARTITIONS + ACCOUNT_PARTITION(hash);
+	return (uint32_t) in_partition * ACCOUNT_PARTITIONS + ACCOUNT_PARTITION(hash) + 1;
 }
 
+/* Lists are numbered from 0, as the blocks from 1 in which they begin. */
 static inline uint32_t
-account_home(const AccountTable *table, uint32_t hash)
+account_list(const AccountTable *table, uint32_t hash)
 {
-	return account_list(table, hash) + 1;
+	return account_home(table, hash, 0) - 1;
 }
 
 extern uint32_t account_number(AccountTable *table, const Account *account);
 
 /*
- * Have the processor fetch what account_find() and account_bucket() will read, in
- * two steps that are best some work apart: where the list begins, then the rest
- * of that block if the list's first account is there, or else where that one
- * begins.  They need no lock, as they only guess.
+ * Have the processor fetch what account_find() and account_bucket() will read: the
+ * beginnings of the homes, and some work later the rest of them.  Neither needs a
+ * lock, and neither waits to see where the account is: then it would be too late.
  *
- * Never two lines of a page at once that may be strange to the processor: each
- * would look for the page in memory by itself, which takes longer than the line
- * does.
+ * Not all at once, as each line would look for its page in memory by itself.
  */
 static inline void
-account_prefetch_home(AccountTable *table, uint32_t hash)
+account_prefetch(AccountTable *table, uint32_t hash)
 {
-	__builtin_prefetch(account_at(table, account_home(table, hash)));
+	for (int i = 0; i < ACCOUNT_HOMES; i++)
+		__builtin_prefetch(account_at(table, account_home(table, hash, i)));
 }
 
 static inline void
-account_prefetch_listed(AccountTable *table, uint32_t hash)
+account_prefetch_rest(AccountTable *table, uint32_t hash)
 {
-	uint32_t	home = account_home(table, hash);
-	uint32_t	first = account_at(table, home)->list;
-	const char *block = (const char *) account_at(table, first);
-
-	__builtin_prefetch(first != home ? block : block + ACCOUNT_BLOCK / 2);
+	for (int i = 0; i < ACCOUNT_HOMES; i++)
+		__builtin_prefetch((char *) account_at(table, account_home(table, hash, i)) +
+						   ACCOUNT_BLOCK / 2);
 }
 
 /*
- * The number of a list's first account, or 0.  Memory that was never used is not
- * looked at, as that would make the kernel provide it.  The answer is sure only
- * with the partition's lock.
+ * The number of the first of the accounts that are in a list, or in the block where
+ * it begins as one of their homes; and of the one after another of them; or 0.  So
+ * every account is found by exactly one list, of its own partition.  Memory that
+ * was never used is not looked at, as that would make the kernel provide it.  The
+ * answer is sure only with the partition's lock.
  */
 extern uint32_t account_first(AccountTable *table, uint32_t list);
+extern uint32_t account_next(AccountTable *table, uint32_t list, uint32_t number);
 
 /* With the partition's lock. */
 extern Account *account_find(AccountTable *table, const AccountKey *key);

@@ -55,7 +55,8 @@ hash_of(const char *name, size_t length)
 
 	for (size_t i = 0; i < length; i++)
 		hash = (hash ^ (unsigned char) name[i]) * 16777619;
-	return (hash ^ hash >> 15) & hash_mask;
+	hash = (hash ^ hash >> 15) & hash_mask;
+	return hash != 0 ? hash : 1;
 }
 
 /*

@@ -17,6 +17,15 @@ static Model model;
 
 /* ---- Everything that can be asked of a table ---- */
 
+static bool
+is_a_home(const AccountTable *table, uint32_t hash, uint32_t number)
+{
+	for (int i = 0; i < ACCOUNT_HOMES; i++)
+		if (account_home(table, hash, i) == number)
+			return true;
+	return false;
+}
+
 /* Whose are blocks, as a look through all lists tells. */
 static void
 check_lists(void)
@@ -28,7 +37,7 @@ check_lists(void)
 	for (uint32_t list = 0; list < table->n_lists; list++)
 	{
 		for (uint32_t n = account_first(table, list); n != 0;
-			 n = account_at(table, n)->next)
+			 n = account_next(table, list, n))
 		{
 			const Account *account = account_at(table, n);
 
@@ -36,7 +45,10 @@ check_lists(void)
 			assert_false(seen[n]);
 			seen[n] = true;
 			n_accounts++;
-			assert_int_equal(account_list(table, account->hash), list);
+			if (is_a_home(table, account->hash, n))
+				assert_int_equal(n, list + 1);
+			else
+				assert_int_equal(account_list(table, account->hash), list);
 
 			/* Who has locked a list's partition has that of its accounts. */
 			assert_int_equal(ACCOUNT_PARTITION(account->hash),
@@ -656,9 +668,8 @@ test_layout(void **state)
 
 		assert_int_equal(table->n_blocks, n);
 		assert_int_equal(table->n_lists % ACCOUNT_PARTITIONS, 0);
-		assert_true(table->n_lists >= ACCOUNT_PARTITIONS);
-		assert_true(table->n_lists == ACCOUNT_PARTITIONS || table->n_lists <= n_all * 7 / 8);
-		assert_true(table->n_lists + ACCOUNT_PARTITIONS > n_all / 8 * 7);
+		assert_true(table->n_lists <= n_all);
+		assert_true(table->n_lists + ACCOUNT_PARTITIONS > n_all);
 		assert_true((char *) memory + table->lists_used >=
 					memory + sizeof(AccountTable) + n / 8);
 		assert_true(blocks >= memory + table->lists_used +
@@ -676,8 +687,8 @@ test_layout(void **state)
 		/* They look where there may be nothing. */
 		for (uint32_t hash = 0; hash < 300; hash++)
 		{
-			account_prefetch_home(table, hash * 2654435761u);
-			account_prefetch_listed(table, hash * 2654435761u);
+			account_prefetch(table, hash * 2654435761u);
+			account_prefetch_rest(table, hash * 2654435761u);
 		}
 		free(table);
 	}
@@ -716,7 +727,8 @@ test_large(void **state)
 	AccountKey	key = {0};
 	size_t		at_first;
 	size_t		found = 0;
-	size_t		at_home = 0;
+	size_t		elsewhere = 0;
+	double		expected = 0;
 	uint32_t	number;
 
 	assert_true(size < (size_t) n * (ACCOUNT_BLOCK + 1));
@@ -749,8 +761,8 @@ test_large(void **state)
 	assert_in_range(pages_in_use(memory, size) - at_first, some / 2, some + some / 32);
 
 	/*
-	 * All that there are.  While few are elsewhere, as many are where their list
-	 * begins as boxes are not empty into which balls were thrown.
+	 * All that there are.  Of those that come next to "used" accounts as many find
+	 * their homes taken as two balls both hit one of them.
 	 */
 	for (number = 0; number < n; number++)
 	{
@@ -759,14 +771,10 @@ test_large(void **state)
 		key.hash = (uint32_t) bytes_hash(key.name, key.length, 1);
 		account = account_insert(table, &key);
 		assert_non_null(account);
-		at_home += account_number(table, account) == account_home(table, key.hash);
-		if (number + 1 == n / 4 || number + 1 == n / 2)
-		{
-			double		load = (number + 1) / (double) table->n_lists;
-
-			assert_in_range(at_home, table->n_lists * (1 - exp(-load)) * 0.995,
-							table->n_lists * (1 - exp(-load)) * 1.005);
-		}
+		elsewhere += !is_a_home(table, key.hash, account_number(table, account));
+		expected += pow((double) number / n, ACCOUNT_HOMES);
+		if (number % (n / 8) == n / 8 - 1)
+			assert_true(fabs((double) elsewhere - expected) < 100 + expected / 50);
 	}
 	assert_int_equal(table->n_free, 0);
 	assert_null(account_insert(table, &key));
@@ -784,48 +792,54 @@ test_large(void **state)
 	munmap(memory, size);
 }
 
+/* As told in account.h, in fractions. */
+static uint32_t
+expected_home(uint32_t hash, int home, uint32_t each)
+{
+	static const uint64_t mixers[] = {0, 0x9E3779B97F4A7C15};
+	uint32_t	mixed = home == 0 ? hash : (uint32_t) (hash * mixers[home] / 0x100000000);
+
+	return 1 + hash % 128 + 128 * (uint32_t) floor(mixed / 128 / 33554432.0 * each);
+}
+
 /*
- * An account is in the block where its list begins if that is free, and then the
- * first of the list, else in the first free one in which no list begins, else in
- * the next one that is free.
+ * An account is in the first of its homes that is free, else in the next block
+ * after the first one that is free; and it is found wherever it is when others
+ * have gone.
  */
 static void
 test_home(void **state)
 {
-	const uint32_t n = 1000;	/* and so 768 lists, 6 of each partition */
+	const uint32_t n = 1000;	/* and so 896 lists, 7 of each partition */
 	AccountTable *table = new_table(n);
 	AccountKey	key = {0};
 	bool		taken[1001] = {false};
-	bool		at_home[769] = {false};
+	uint32_t	numbers[1000];
+	uint32_t	hashes[1000];
 
 	key.database = 1;
 	key.length = sizeof(key.hash);
 	key.name = (const char *) &key.hash;
 	for (uint32_t i = 0; i < n; i++)
 	{
-		uint32_t	home;
-		uint32_t	block;
-		Account    *account;
+		uint32_t	block = 0;
 
-		key.hash = (uint32_t) (((i + 1) * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
-		home = 1 + key.hash % 128 + 128 * (uint32_t) ((key.hash / 128) / (double) (1 << 25) * 6);
-		assert_int_equal(account_home(table, key.hash), home);
-		block = home;
-		if (taken[block])
-			for (block = 769; block <= n && taken[block];)
-				block++;
-		if (block > n)
-			for (block = home; taken[block];)
+		key.hash = hashes[i] = (uint32_t) (((i + 1) * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
+		for (int home = ACCOUNT_HOMES - 1; home >= 0; home--)
+		{
+			uint32_t	number = expected_home(key.hash, home, 7);
+
+			assert_in_range(number, 1, 896);
+			assert_int_equal(account_home(table, key.hash, home), number);
+			if (!taken[number])
+				block = number;
+		}
+		if (block == 0)
+			for (block = expected_home(key.hash, 0, 7); taken[block];)
 				block = block % n + 1;
 		taken[block] = true;
-		if (block == home)
-			at_home[home] = true;
-		account = account_insert(table, &key);
-		assert_non_null(account);
-		assert_int_equal(account_number(table, account), block);
-		assert_ptr_equal(account_find(table, &key), account);
-		if (at_home[home])
-			assert_int_equal(account_first(table, home - 1), home);
+		numbers[i] = block;
+		assert_int_equal(account_number(table, account_insert(table, &key)), block);
 	}
 	assert_null(account_insert(table, &key));
 
@@ -833,22 +847,40 @@ test_home(void **state)
 	for (uint32_t i = 0; i < n; i++)
 	{
 		Account    *account;
-		uint32_t	number;
 
-		key.hash = (uint32_t) (((i + 1) * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
+		key.hash = hashes[i];
 		account = account_find(table, &key);
-		number = account_number(table, account);
+		assert_non_null(account);
+		assert_int_equal(account_number(table, account), numbers[i]);
 		account_remove(table, account);
 		assert_null(account_find(table, &key));
-		assert_int_equal(account_number(table, account_insert(table, &key)), number);
+		assert_int_equal(account_number(table, account_insert(table, &key)), numbers[i]);
 	}
-	for (uint32_t i = 0; i < n; i++)
+
+	/* Who stays is found. */
+	for (uint32_t left = n; left > 0; left /= 2)
 	{
-		key.hash = (uint32_t) (((i + 1) * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
-		account_remove(table, account_find(table, &key));
+		uint32_t	found = 0;
+
+		for (uint32_t i = left / 2; i < left; i++)
+		{
+			key.hash = hashes[i];
+			account_remove(table, account_find(table, &key));
+		}
+		for (uint32_t i = 0; i < n; i++)
+		{
+			key.hash = hashes[i];
+			if (i >= left / 2)
+				assert_null(account_find(table, &key));
+			else
+				assert_ptr_equal(account_find(table, &key), account_at(table, numbers[i]));
+		}
+		for (uint32_t list = 0; list < table->n_lists; list++)
+			for (uint32_t number = account_first(table, list); number != 0;
+				 number = account_next(table, list, number))
+				found++;
+		assert_int_equal(found, left / 2);
 	}
-	for (uint32_t list = 0; list < table->n_lists; list++)
-		assert_int_equal(account_first(table, list), 0);
 	assert_int_equal(table->n_free, n);
 	free(table);
 }

@@ -91,7 +91,7 @@ make_file(int64_t clock, bool idle, bool clean)
 	for (uint32_t list = 0; list < table->n_lists; list++)
 	{
 		for (uint32_t n = account_first(table, list); n != 0;
-			 n = account_at(table, n)->next)
+			 n = account_next(table, list, n))
 		{
 			size_t		size = account_file_record(table,
 												   account_at(table, n),
@@ -429,7 +429,7 @@ check_restored(AccountTable *table, const Restart *restart)
 	for (uint32_t list = 0; list < table->n_lists; list++)
 	{
 		for (uint32_t i = account_first(table, list); i != 0;
-			 i = account_at(table, i)->next)
+			 i = account_next(table, list, i))
 			n++;
 	}
 	assert_int_equal(n, model_count(&expected));
@@ -898,7 +898,7 @@ try_file(void)
 		for (uint32_t list = 0; list < table->n_lists; list++)
 		{
 			for (uint32_t n = account_first(table, list); n != 0;
-				 n = account_at(table, n)->next)
+				 n = account_next(table, list, n))
 			{
 				char		name[ACCOUNT_MAX_NAME];
 
