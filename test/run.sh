@@ -127,6 +127,16 @@ shell_faults()
 	done
 }
 
+# A compiler that thinks that fetching memory ahead has no effect leaves it out.
+missing_prefetch()
+{
+	local found
+
+	case $(uname -m) in x86_64 | aarch64) ;; *) return 0 ;; esac
+	found=$(objdump -d "$top/src/limit.o" | grep -cE 'prefetch|prfm')
+	[ "$found" -ge 6 ] || say "$found instructions fetch memory ahead in src/limit.o"
+}
+
 stage_static()
 {
 	local ok=0 not_ok=0 start=$SECONDS
@@ -135,6 +145,7 @@ stage_static()
 	check "meter.so exports only entry points" foreign_symbols
 	check "META.json has the version of meter.control" other_versions
 	check "every source and test is in the Makefile" unlisted_sources
+	check "calls fetch ahead what they will read" missing_prefetch
 	check "every file opens with a comment" without_head_comment
 	check "shell scripts are sound" shell_faults
 	report static "$ok" "$not_ok" "$start"

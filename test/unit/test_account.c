@@ -762,7 +762,7 @@ test_large(void **state)
 
 	/*
 	 * All that there are.  Of those that come next to "used" accounts as many find
-	 * their homes taken as two balls both hit one of them.
+	 * their homes taken as three balls all hit one of them.
 	 */
 	for (number = 0; number < n; number++)
 	{
@@ -796,7 +796,7 @@ test_large(void **state)
 static uint32_t
 expected_home(uint32_t hash, int home, uint32_t each)
 {
-	static const uint64_t mixers[] = {0, 0x9E3779B97F4A7C15};
+	static const uint64_t mixers[] = {0, 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93};
 	uint32_t	mixed = home == 0 ? hash : (uint32_t) (hash * mixers[home] / 0x100000000);
 
 	return 1 + hash % 128 + 128 * (uint32_t) floor(mixed / 128 / 33554432.0 * each);
