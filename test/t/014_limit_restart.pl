@@ -714,8 +714,8 @@ ask(qq{INSERT INTO meter.tenant (tenant, plan, time_zone) VALUES ('s', 'a', '$zo
 	SELECT count(meter_allow('s', 'count')) FROM generate_series(1, 30);
 	SELECT count(meter_track('s', service => 'quota')) FROM generate_series(1, 200)});
 wait_for_flush();
-my $save = ask('SELECT clock_timestamp()');
 ask(q{SELECT meter_allow('s', 'count')});
+my $save = ask('SELECT clock_timestamp()');
 wait_until("SELECT saved_at > '$save' FROM meter.limit_stats", 'all is saved');
 $node->backup('backup');
 my $log_offset;
