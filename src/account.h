@@ -74,7 +74,9 @@ extern AccountBucket *account_make_bucket(Account *account, int32 rule);
 extern bool account_evict(void);
 
 /*
- * Call for each account, with the lock of its partition; true removes it.
+ * Call for each account, with the lock of its partition; true removes it.  One that
+ * makes room and comes again meanwhile, with nothing taken, may be met twice or
+ * not at all: what it takes from then on is a change after the visit.
  * What takes long goes into "between", or NULL, which is called without one.
  */
 typedef bool (*AccountVisitor) (Account *account, void *arg);

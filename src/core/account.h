@@ -163,6 +163,8 @@ account_block_hash(const Account *block)
 static inline uint32_t
 account_home(const AccountTable *table, uint32_t hash, int home)
 {
+	_Static_assert(ACCOUNT_HOMES == 3, "there is a mixer for each");
+
 	/* in the code, as a table would be one more place to be fetched */
 	uint64_t	mixer = home == 0 ? UINT64_C(1) << 32 :
 		home == 1 ? UINT64_C(0x9E3779B97F4A7C15) : UINT64_C(0xD6E8FEB86659FD93);
@@ -195,6 +197,8 @@ extern uint32_t account_number(AccountTable *table, const Account *account);
 static inline __attribute__((always_inline)) void
 account_prefetch(AccountTable *table, uint32_t hash)
 {
+	_Static_assert(ACCOUNT_HOMES == 3, "all of them");
+
 	__builtin_prefetch(account_at(table, account_home(table, hash, 0)));
 	__builtin_prefetch(account_at(table, account_home(table, hash, 1)));
 	__builtin_prefetch(account_at(table, account_home(table, hash, 2)));

@@ -117,7 +117,7 @@ ask(q{
 	my @more = map { open_session() } 1 .. 20;
 	my @all = (@pool, @more);
 	in_session($_, 'SET meter.track_refused = off') for @all;
-	my $until = ask(q{SELECT clock_timestamp() + interval '6 seconds'});
+	my $until = ask(q{SELECT clock_timestamp() + interval '20 seconds'});
 	tell_session($_, qq{SELECT hammer('hot', 1, '$until')}) for @all[ 0 .. 15 ];
 	tell_session($_, qq{SELECT hammer('many', 1000, '$until')}) for @all[ 16 .. 31 ];
 	tell_session($all[$_], qq{SELECT pace('paced$_', '5 ms 2 us', '$until')}) for 32 .. 35;
@@ -331,11 +331,11 @@ session(q{
 	SELECT count(meter_allow('back', '*', 1.5)) FROM generate_series(1, 3);
 	ROLLBACK;
 	BEGIN READ ONLY; SELECT meter_allow('back', '*', 1.5); ROLLBACK});
-is(used_of('back'), '7 10.5', 'a call stays charged whatever becomes of its transaction');
+is(used_of('back'), '7 10.5', 'I7: a call stays charged whatever becomes of its transaction');
 ask(q{BEGIN; SELECT meter_refund('back', '*', 1.5); ROLLBACK});
 is(used_of('back'), '6 9', 'and so does what is given back');
 at_once(\@pool, q{SELECT count(meter_refund('back', '*', 1.5)) FROM generate_series(1, 10)});
-is(used_of('back'), '0 0', 'no more is given back than was taken');
+is(used_of('back'), '0 0', 'I7: no more is given back than was taken');
 is( sum(at_once(\@pool, q{SELECT count(*) FILTER (WHERE meter_allow('back', '*', 0.25)) FROM generate_series(1, 20)})),
 	100, 'the limit is what it was');
 is( ask(q{SELECT count(*) FILTER (WHERE meter_allow('back', '*', 0)),
@@ -347,6 +347,46 @@ is( ask(q{SELECT sum(refunds), sum(calls) FROM (
 		SELECT count(meter_refund('back', '*', 0.25)) AS refunds, 0 AS calls FROM generate_series(1, 40)
 		UNION ALL SELECT 0, count(*) FILTER (WHERE meter_allow('back', '*', 0.25)) FROM generate_series(1, 100)) AS x}),
 	'40|40', 'what was given back can be taken again');
+
+# --- I8: calls that are broken off ----------------------------------------------
+
+# Errors after the k-th call of a statement, for k from 1 to 100, in each session
+ask(q{INSERT INTO meter.rate_limit (tenant, unit, per, max, burst) VALUES ('cut', 'cost', 'day', 0, 1000000000)});
+at_once(\@pool, q{DO $$ BEGIN
+	FOR k IN 1 .. 100 LOOP
+		BEGIN
+			PERFORM meter_allow('cut'), 1 / (i - k) FROM generate_series(1, 100) AS i;
+		EXCEPTION WHEN division_by_zero THEN NULL;
+		END;
+	END LOOP; END $$});
+is(used_of('cut'), @pool * 5050, 'I8: calls before an error are charged, and no others');
+
+# Cancelled and ended wherever they are
+my $calls = q{SELECT count(meter_allow('cut')) FROM (SELECT generate_series(1, 2000000000)) AS s};
+my $cancelled = sum(map { scalar(() = /canceling statement due to statement timeout/g) }
+	  at_once(\@pool, join ';', map { "SET statement_timeout = $_; $calls; RESET statement_timeout" } 3 .. 22));
+is($cancelled, @pool * 20, 'I8: all statements were cancelled');
+for (1 .. 5)
+{
+	my @ended = map { open_session() } 1 .. 4;
+	tell_session($_, "SET application_name = 'ended'; $calls") for @ended;
+	wait_until(q{SELECT count(*) = 4 FROM pg_stat_activity WHERE application_name = 'ended' AND state = 'active'
+		AND query LIKE '%meter_allow%'}, 'sessions make calls');
+	ask(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'ended'});
+	wait_until(q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'ended'}, 'they have ended');
+	$_->{run}->finish for @ended;
+}
+my ($used_by_cut, $allowed_of_cut) = split /\|/, ask(q{SELECT used, allowed FROM meter.rate_limit_status WHERE tenant = 'cut'});
+cmp_ok($used_by_cut, '>', @pool * 5050, 'I8: they have made calls');
+is($allowed_of_cut, $used_by_cut, 'I8: what is used is what was let through');
+my $rest = 1000000000 - $used_by_cut;
+is( ask(qq{SET meter.track_refused = off;
+		SELECT meter_allow('cut', '*', $rest + 1), meter_allow('cut', '*', $rest), meter_allow('cut', '*', 1)}),
+	'f|t|f', 'I8: and the rest is left, exactly');
+is( ask(q{SET statement_timeout = '60s';
+		SELECT count(*), count(*) FILTER (WHERE meter_allow('after ' || i)) FROM generate_series(1, 2000) AS i}),
+	'2000|2000', 'I8: no lock is left behind');
+ask(q{SELECT sum(meter_reset_limit('after ' || i)) FROM generate_series(1, 2000) AS i});
 
 # --- refused calls in the totals ---------------------------------------------
 
@@ -758,10 +798,10 @@ my $stats = 'SELECT evicted, unmetered, refused_full FROM meter.limit_stats';
 # One tenant takes one block, and nobody is idle
 ask(q{SET meter.on_full = allow; SELECT flood('a', 'keep', 1000)});
 is(ask(q{SELECT reason, allowed, count(*) FROM decided GROUP BY 1, 2 ORDER BY 1}),
-	'full|t|' . (1000 - $room + 50) . "\nok|t|" . ($room - 50), 'for who comes later there is no room: let through');
+	'full|t|' . (1000 - $room + 50) . "\nok|t|" . ($room - 50), 'I9: for who comes later there is no room: let through');
 is(ask($stats), '0|' . (1000 - $room + 50) . '|0', 'and counted as such');
 ask(q{TRUNCATE decided; SET meter.on_full = deny; SELECT flood('b', 'keep', 1000)});
-is(ask(q{SELECT reason, allowed, count(*) FROM decided GROUP BY 1, 2 ORDER BY 1}), 'full|f|1000', 'or refused');
+is(ask(q{SELECT reason, allowed, count(*) FROM decided GROUP BY 1, 2 ORDER BY 1}), 'full|f|1000', 'I9: or refused');
 is(ask($stats), '0|' . (1000 - $room + 50) . '|1000', 'and counted, too');
 is(ask($blocks), $room, 'all is in use');
 like(session(q{SET meter.on_full = deny; SELECT meter_require('c', 'keep')}),
@@ -793,7 +833,7 @@ do
 } while ask(q{SELECT count(*) FROM decided WHERE reason = 'ok'}) ne '100' && $tries-- > 0;
 is(ask('SELECT evicted FROM meter.limit_stats'), '200', 'so do those whose limit is there again');
 ask(q{SELECT flood('f' || i, 'brief', 100) FROM generate_series(1, 20) AS i});
-is(ask($ten_of_busy), '0', 'who has used his limit up has made room for nobody');
+is(ask($ten_of_busy), '0', 'I9: who has used his limit up has made room for nobody');
 is(ask(q{SELECT count(*), sum(used) FROM meter.rate_limit_status WHERE tenant LIKE 'busy%'}), '50|150',
 	'as the status shows');
 

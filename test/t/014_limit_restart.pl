@@ -306,7 +306,7 @@ for my $round (1 .. 4)
 	my $used = used('requests', 'hour') - $before;
 	note scalar(@times), " calls, $saved of them before the last save, $used of them known";
 	ok($used >= $saved && $used <= @times + $clients,
-		"kill -9 of $killed, round $round: nobody has gained more than what was taken since the last save")
+		"I8, I9: kill -9 of $killed, round $round: nobody has gained more than what was taken since the last save")
 	  or diag "used $used, saved $saved, all " . @times;
 	unlike(slurp_file($node->logfile, $log_offset), qr/ignored file/, '... and the file was found whole');
 }
@@ -850,7 +850,7 @@ is(on_standby(q{SELECT count(*) FROM meter.event WHERE tenant = 's' AND service 
 	'and what is refused is tracked now');
 close_session($_) for $open, $old;
 $standby->restart;
-is(on_standby(sprintf $remaining, 's'), '0', 'nothing comes back by a restart');
+is(on_standby(sprintf $remaining, 's'), '0', 'I9: nothing comes back by a restart');
 $standby->stop;
 
 done_testing();

@@ -105,11 +105,14 @@ session(join(';', q{SELECT meter_set_tenant('a')},
 	map { my $ms = $_; "SET statement_timeout = '${ms}ms'", map { "SELECT v AS ms_${ms}_$_ FROM tb.secret" } 1 .. 3 }
 		1, 2, 3, 5, 10, 100), $plain);
 
-# what was cancelled even before it was refused has reached nothing
-my $refused = () = slurp_file($plain->logfile, $before_timeouts) =~ /LOG:  refused isolation violation/g;
-cmp_ok($refused, '>=', 9, 'statements with short timeouts are refused');
+# What was cancelled even before it was refused has reached nothing
+my $timeouts = slurp_file($plain->logfile, $before_timeouts);
+my $ended = () = $timeouts =~ /ERROR:  (?:access to table tb.secret|canceling statement due to statement timeout)[^\n]*\n(?:[^\n]*DETAIL:[^\n]*\n)?[^\n]*STATEMENT:  SELECT v AS ms_/g;
+my $refused = () = $timeouts =~ /LOG:  refused isolation violation/g;
+is($ended, 18, 'all 18 statements with short timeouts are refused or cancelled');
+cmp_ok($refused, '>=', 9, 'those with more time are refused');
 is(ask(q{SELECT count(*) FROM meter.isolation_violation WHERE query LIKE '%AS ms\_%'}, $plain), $refused,
-	'and all of them are kept, also where transactions are read-only');
+	'and what was refused is kept, also where transactions are read-only');
 $plain->append_conf('postgresql.conf', "max_worker_processes = 0\n");
 $plain->restart;
 like(session(q{SELECT meter_set_tenant('a'); SELECT v FROM tb.secret}, $plain),

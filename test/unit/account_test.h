@@ -59,6 +59,15 @@ hash_of(const char *name, size_t length)
 	return hash != 0 ? hash : 1;
 }
 
+static inline bool
+is_a_home(const AccountTable *table, uint32_t hash, uint32_t number)
+{
+	for (int i = 0; i < ACCOUNT_HOMES; i++)
+		if (account_home(table, hash, i) == number)
+			return true;
+	return false;
+}
+
 /*
  * A table in memory of just its size, that nobody has cleared.
  */

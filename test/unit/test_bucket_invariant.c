@@ -13,7 +13,9 @@
  *		I11 a changed limit keeps what is used
  *		I12 the largest numbers there are do not overflow
  *
- * The others are about the server.  Expected numbers are counted by hand or
+ * I7 (who is charged stays so), I8 (what is broken off leaves nothing behind) and
+ * I9 (restarts, and no room) are about the server: test/t/013_limit.pl and
+ * 014_limit_restart.pl.  Expected numbers are counted by hand or
  * follow from what a limit promises.
  */
 #include "bucket_test.h"
