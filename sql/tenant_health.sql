@@ -17,6 +17,8 @@ CREATE TABLE plan_of (tenant text, weeks int[]);
 INSERT INTO plan_of VALUES ('good', '{100,100,100,100,100}'), ('held', '{100,100,100,100,100}'), ('left', '{100,100,100,100,100}'),
 	('fall', '{80,200,200,200,200}'), ('dip', '{140,200,200,200,200}'), ('noise', '{14,20,20,20,20}'),
 	('waves', '{100,200,100,200,100}'), ('silent', '{0,50,50,50,50}'), ('sparse', '{0,1,1,1,1}'), ('idle', '{0,0,0,0,5}'),
+	-- began late in a week, with less: does not count, so that a fall to less than that is not awaited
+	('begun', '{40,100,100,100,8}'), ('begun later', '{40,100,100,8}'), ('whole', '{40,100,100,8}'), ('just begun', '{0,9}'),
 	('fresh', '{30}'), ('young', '{10,30}'), ('back', '{40,10,0,10}'), ('dirty', '{90}');
 INSERT INTO meter.inbox (at, tenant, status, latency_ms)
 SELECT timestamptz '2026-04-08 10:00+00' - (i - 1) * interval '7 days', p.tenant, 200, 100
@@ -34,6 +36,9 @@ UNION ALL SELECT '2026-04-08 10:00+00', 'few', 500, 9000 FROM generate_series(1,
 -- everything: 10 of 40 refused, 15 of 30 failed, 6 s, down by 80 %, violations: 15 + 30 + 15 + 30 + 20 = 110 points
 UNION ALL SELECT '2026-04-08 10:00+00', 'bad', CASE WHEN i <= 10 THEN 429 WHEN i <= 25 THEN 500 ELSE 200 END, 6000 FROM generate_series(1, 40) AS i
 UNION ALL SELECT timestamptz '2026-04-01 10:00+00' - i % 4 * interval '7 days', 'bad', 200, 100 FROM generate_series(1, 800) AS i
+-- the first day of a week, and the hour after it
+UNION ALL SELECT '2026-03-14 12:59+00', 'whole', 200, 100
+UNION ALL SELECT '2026-03-14 13:00+00', 'begun later', 200, 100
 -- at the edges, hours of which clocks were changed between: 2 in the last 7 days, and 1, 0, 0 and 1 in the weeks before
 UNION ALL SELECT t, 'edge', 200, 100 FROM (VALUES (timestamptz '2026-04-10 12:59+00'), ('2026-04-10 13:00+00'), ('2026-04-03 13:00+00'),
 	('2026-04-03 12:59:59.999999+00'), ('2026-03-06 13:00+00'), ('2026-03-06 12:59+00')) AS e (t);

@@ -20,7 +20,7 @@ BEGIN ATOMIC
 					WHEN m.used_before IS NULL AND m.week_events = 0
 						THEN CASE WHEN m.known_since < tenant_health.at - interval '168 hours' THEN 'high' END
 					WHEN m.week_events = 0 AND (m.normal_events >= 9 OR m.idle_before) THEN 'high'
-					WHEN m.used_before IS NULL OR m.used_before < 3 THEN NULL
+					WHEN m.used_before IS NULL OR m.whole_weeks < 3 THEN NULL
 					-- below all weeks before, and by more than chance
 					WHEN m.week_events < m.lowest_events AND m.week_events < m.normal_events - 3 * sqrt(m.normal_events)
 						AND m.change_percent <= -25
@@ -28,7 +28,7 @@ BEGIN ATOMIC
 					ELSE 'low'
 				END AS churn_risk
 			FROM (
-				SELECT u.tenant, u.known_since, u.requests, u.last_event_at, u.used_before,
+				SELECT u.tenant, u.known_since, u.requests, u.last_event_at, u.used_before, f.whole_weeks,
 					CASE WHEN u.requests - u.refused >= 20
 						THEN round(100.0 * u.errors / (u.requests - u.refused), 2) END AS error_rate,
 					CASE WHEN u.requests >= 20 THEN round(100.0 * u.refused / u.requests, 2) END AS refused_rate,
@@ -50,12 +50,13 @@ BEGIN ATOMIC
 							COALESCE(sum(w.events) FILTER (WHERE w.week = 4), 0)::bigint] AS weeks,
 						-- the week in which it is first seen
 						NULLIF(max(w.week) FILTER (WHERE w.events > 0), 0) AS used_before,
+						min(w.hour) FILTER (WHERE w.events > 0) AS first_hour,
 						COALESCE(sum(w.events) FILTER (WHERE w.week = 0 AND w.metric = 'api_requests'), 0)::bigint AS requests,
 						COALESCE(sum(w.refused) FILTER (WHERE w.week = 0 AND w.metric = 'api_requests'), 0)::bigint AS refused,
 						COALESCE(sum(w.errors - w.refused) FILTER (WHERE w.week = 0 AND w.metric = 'api_requests'), 0)::bigint AS errors,
 						@extschema@.meter_sketch_merge(w.latency) FILTER (WHERE w.week = 0 AND w.metric = 'api_requests') AS latency
 					FROM (
-						SELECT u.tenant, u.metric, NULL::timestamptz AS known_since, u.last_at, u.events, u.errors,
+						SELECT u.tenant, u.metric, NULL::timestamptz AS known_since, u.hour, u.last_at, u.events, u.errors,
 							u.errors_429 AS refused, CASE WHEN u.hour >= c.weeks[4] THEN u.latency END AS latency,
 							4 - width_bucket(u.hour, c.weeks) AS week
 						FROM (
@@ -71,7 +72,7 @@ BEGIN ATOMIC
 							AND u.hour > date_trunc('hour', tenant_health.at, 'UTC') - interval '840 hours'
 							AND u.hour <= tenant_health.at
 						UNION ALL
-						SELECT t.tenant, NULL, t.created_at, NULL, 0, 0, 0, NULL, NULL
+						SELECT t.tenant, NULL, t.created_at, NULL, NULL, 0, 0, 0, NULL, NULL
 						FROM meter.tenant AS t
 						WHERE t.created_at <= tenant_health.at
 					) AS w
@@ -90,10 +91,17 @@ BEGIN ATOMIC
 					GROUP BY i.tenant
 				) AS v ON v.tenant = u.tenant
 				LEFT JOIN meter.tenant AS t ON t.tenant = u.tenant
+				-- Who begins in the midst of a week has used less in it: it counts if
+				-- it is used on its first day, as by who was there before.
+				CROSS JOIN LATERAL (
+					SELECT u.used_before - CASE WHEN u.first_hour >= date_trunc('hour', tenant_health.at, 'UTC')
+						- interval '143 hours' - u.used_before * interval '168 hours' THEN 1 ELSE 0 END AS whole_weeks
+				) AS f
 				CROSS JOIN LATERAL (
 					SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY e.events::double precision) AS normal,
 						min(e.events) AS lowest
-					FROM unnest(u.weeks[1:u.used_before]) AS e (events)
+					-- if there is no other, that one will do
+					FROM unnest(u.weeks[1:greatest(f.whole_weeks, CASE WHEN u.used_before = 1 THEN 1 END)]) AS e (events)
 				) AS n
 				WHERE t.status IS DISTINCT FROM 'cancelled'
 			) AS m
@@ -152,6 +160,6 @@ COMMENT ON COLUMN meter.tenant_health.violations IS
 'rows of the last 7 days in meter.isolation_violation of sessions that worked for the tenant';
 COMMENT ON COLUMN meter.tenant_health.week_events IS 'events of counters of the last 7 days';
 COMMENT ON COLUMN meter.tenant_health.normal_events IS
-'median of the four weeks before, or of those since it is first seen; null if it is not seen before';
+'median of the four weeks before, or of those since it is first seen; the first of these only if it is seen on its first day, or if there is no other; null if it is not seen before';
 COMMENT ON COLUMN meter.tenant_health.change_percent IS 'the last 7 days against that, in percent';
 COMMENT ON COLUMN meter.tenant_health.last_event_at IS 'time of the last event of a counter in 35 days';
