@@ -101,6 +101,23 @@ INSERT INTO meter.inbox (tenant, metric, quantity, at) VALUES ('acme', 'gb', 10,
 SELECT appended FROM meter_flush();
 SELECT meter_rollup() > 0;
 SELECT at, events, quantity_min, quantity_max, round(time_weighted, 4) AS time_weighted FROM meter_time_series('gb', '2026-03-09', '2026-03-12', '1 day');
+-- Of several all are added: 4 from 06:00 and 6 from 06:30 to 12:00, then 6 and 2; another tenant's 20 from 09:00 on.
+-- acme has 0.5 * 4 + 5.5 * 10 + 12 * 8 = 153 in 18 hours, beta 15 * 20 = 300; together 453 in 18.
+INSERT INTO meter.metric (metric, kind, dimensions) VALUES ('tasks', 'gauge', '{part}');
+INSERT INTO meter.inbox (tenant, metric, quantity, at, metadata) VALUES ('acme', 'tasks', 4, '2026-03-10 06:00', '{"part": "web"}'),
+	('acme', 'tasks', 6, '2026-03-10 06:30', '{"part": "job"}'), ('acme', 'tasks', 2, '2026-03-10 12:00', '{"part": "web"}'),
+	('beta', 'tasks', 20, '2026-03-10 09:00', NULL);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup() > 0;
+SELECT g.by, s."group", round(s.time_weighted, 4) AS time_weighted, round(w.level, 4) AS wanted
+FROM (VALUES (NULL, '{}', NULL, 453 / 18.0), (NULL, '{"tenant": "acme"}', NULL, 153 / 18.0), (NULL, '{"part": "job"}', NULL, 6),
+	('tenant', '{}', 'acme', 153 / 18.0), ('tenant', '{}', 'beta', 20),
+	('part', '{"tenant": "acme"}', 'web', (6 * 4 + 12 * 2) / 18.0), ('part', '{"tenant": "acme"}', 'job', 6)) AS w(by, filter, "group", level)
+JOIN LATERAL (SELECT w.by) AS g ON true
+JOIN LATERAL meter_time_series('tasks', '2026-03-10', '2026-03-11', '1 day', w.by, w.filter::jsonb) AS s ON s."group" IS NOT DISTINCT FROM w."group"
+ORDER BY w.by NULLS FIRST, w.filter, w."group";
+-- an hour in which the second begins, and one of which both are known
+SELECT at, time_weighted FROM meter_time_series('tasks', '2026-03-10 06:00', '2026-03-10 08:00', filter => '{"tenant": "acme"}');
 
 -- who may: analysts all, a tenant's role its own
 CREATE ROLE regress_series_analyst;

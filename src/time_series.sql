@@ -210,7 +210,7 @@ BEGIN ATOMIC
 			AND g.hour >= meter_time_series."from" AND g.hour < meter_time_series."to"
 			AND (meter_time_series.filter ->> 'tenant' IS NULL
 				OR g.tenant = (meter_time_series.filter ->> 'tenant'))
-	), grouped AS (
+	), grouped AS NOT MATERIALIZED (
 		SELECT width_bucket(p.hour, a.starts) AS n,
 			CASE meter_time_series.group_by WHEN 'tenant' THEN p.tenant WHEN 'service' THEN p.service
 				WHEN 'endpoint' THEN p.endpoint WHEN 'method' THEN p.method
@@ -228,20 +228,33 @@ BEGIN ATOMIC
 		SELECT g.n, g."group",
 			sum(g.events)::bigint AS events, sum(g.errors)::bigint AS errors, sum(g.errors_429)::bigint AS refused,
 			sum(g.quantity) AS quantity, min(g.quantity_min) AS quantity_min, max(g.quantity_max) AS quantity_max,
-			sum(g.level_seconds) / NULLIF(sum(g.seconds), 0) AS time_weighted,
 			sum(g.cost) AS cost, hll_union_agg(g.users) AS users,
 			@extschema@.meter_sketch_merge(g.latency) AS latency
 		FROM grouped AS g
+		WHERE g.seconds IS NULL
 		GROUP BY g.n, g."group"
+	), level AS (
+		-- Levels of several gauges are added, as bills do.  Each is known from its first
+		-- sample on, so in an hour that of all is for as long as the first of them.
+		SELECT h.n, h."group", sum(h.level_seconds) / NULLIF(sum(h.seconds), 0) AS time_weighted
+		FROM (
+			SELECT g.n, g."group", g.hour, max(g.seconds) AS seconds, sum(g.level_seconds) AS level_seconds
+			FROM grouped AS g
+			WHERE g.seconds IS NOT NULL
+			GROUP BY g.n, g."group", g.hour
+		) AS h
+		GROUP BY h.n, h."group"
 	), shown AS MATERIALIZED (
-		SELECT DISTINCT p."group" FROM point AS p
+		SELECT p."group" FROM point AS p
+		UNION
+		SELECT l."group" FROM level AS l
 		UNION
 		SELECT NULL WHERE meter_time_series.group_by IS NULL
 	)
 	SELECT a.starts[s.n], k."group",
 		COALESCE(p.events, 0), COALESCE(p.errors, 0), COALESCE(p.refused, 0),
 		round(100.0 * p.errors / NULLIF(p.events, 0), 2),
-		COALESCE(p.quantity, 0), p.quantity_min, p.quantity_max, p.time_weighted,
+		COALESCE(p.quantity, 0), p.quantity_min, p.quantity_max, l.time_weighted,
 		p.cost, meter.users_count(p.users),
 		@extschema@.meter_sketch_avg(p.latency),
 		@extschema@.meter_percentile(p.latency, 0.5), @extschema@.meter_percentile(p.latency, 0.95),
@@ -251,10 +264,11 @@ BEGIN ATOMIC
 	CROSS JOIN shown AS k
 	-- a join by IS NOT DISTINCT FROM could not use a hash
 	LEFT JOIN point AS p ON p.n = s.n AND COALESCE('=' || p."group", '') = COALESCE('=' || k."group", '')
+	LEFT JOIN level AS l ON l.n = s.n AND COALESCE('=' || l."group", '') = COALESCE('=' || k."group", '')
 	WHERE meter.series_fits(cardinality(a.starts), (SELECT count(*) FROM shown))
 	ORDER BY s.n, k."group" NULLS LAST;
 END;
 COMMENT ON FUNCTION @extschema@.meter_time_series(text, timestamptz, timestamptz, interval, text, jsonb, text) IS
-'Usage of a metric by time, of the hours that begin from one time to, and without, another, up to now: a row for each step, also where there was none. step is a number of whole hours, or of days, weeks, months or years of the time zone (default: the session''s); an hour, which is one of UTC, belongs to the step in which it begins, and days, weeks, months and years are those of the calendar, of which the first can begin before. group_by is tenant, service, endpoint, method or a dimension of the metric: then there is a row for each step and group. filter is an object with values of the same, null for none. error_rate in percent, latencies in milliseconds; quantity is the sum, time_weighted the level of a gauge. Errors: 22004 for null, 22008 for an infinite time, 42704 for an unknown metric, 22023 for another step, group_by, filter or time zone or if from is not before to, 54000 for more than 10000 steps or 1000000 rows';
+'Usage of a metric by time, of the hours that begin from one time to, and without, another, up to now: a row for each step, also where there was none. step is a number of whole hours, or of days, weeks, months or years of the time zone (default: the session''s); an hour, which is one of UTC, belongs to the step in which it begins, and days, weeks, months and years are those of the calendar, of which the first can begin before. group_by is tenant, service, endpoint, method or a dimension of the metric: then there is a row for each step and group. filter is an object with values of the same, null for none. error_rate in percent, latencies in milliseconds; quantity is the sum, time_weighted the level of a gauge, of several added. Errors: 22004 for null, 22008 for an infinite time, 42704 for an unknown metric, 22023 for another step, group_by, filter or time zone or if from is not before to, 54000 for more than 10000 steps or 1000000 rows';
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
