@@ -201,6 +201,27 @@ SELECT tenant, spent, percent, status, blocked, error FROM meter.budget_status W
 SELECT (meter_check('p')).reason;
 COMMIT;
 
+-- What several prices charge was used once: 100 of m1 and 20 of m2 are 120 tokens, for which 120 * 1 + 100 * 0.5 + 1 (flat)
+-- + 0.01 * 100 for the largest are 172; 10 in at 2 and 20 out at 3 are 80, for 30 of traffic.
+BEGIN;
+SET LOCAL meter.durability = 'commit';
+INSERT INTO meter.metric (metric, dimensions) VALUES ('tokens', '{model}'), ('traffic', '{kind}');
+INSERT INTO meter.tenant (tenant, started_on) VALUES ('several', '2000-01-01');
+INSERT INTO meter.price (price, tenant, metric, dims, aggregation, model, params) VALUES
+	('all', 'several', 'tokens', '{}', 'sum', 'per_unit', '{"unit_amount": 1}'),
+	('m1', 'several', 'tokens', '{"model": "m1"}', 'sum', 'per_unit', '{"unit_amount": 0.5}'),
+	('fee', 'several', 'tokens', '{}', 'sum', 'flat', '{"amount": 1}'),
+	('largest', 'several', 'tokens', '{}', 'max', 'per_unit', '{"unit_amount": 0.01}'),
+	('in', 'several', 'traffic', '{"kind": "in"}', 'sum', 'per_unit', '{"unit_amount": 2}'),
+	('out', 'several', 'traffic', '{"kind": "out"}', 'sum', 'per_unit', '{"unit_amount": 3}');
+INSERT INTO meter.budget (tenant, amount, basis) VALUES ('several', 1000, 'charge');
+SELECT meter_track('several', 'tokens', 100, metadata => '{"model": "m1"}'), meter_track('several', 'tokens', 20, metadata => '{"model": "m2"}'),
+	meter_track('several', 'traffic', 10, metadata => '{"kind": "in"}'), meter_track('several', 'traffic', 20, metadata => '{"kind": "out"}');
+SELECT roll();
+SELECT meter_refresh_budgets() > 0 AS refreshed;
+SELECT spent, breakdown FROM meter.budget_status WHERE tenant = 'several';
+ROLLBACK;
+
 -- One whose usage needs events that are gone, as half an hour off UTC where its month
 -- begins, does not keep the others from being rated: 10 more at 0.5.
 SET meter.durability = 'commit';
