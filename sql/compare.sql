@@ -155,6 +155,14 @@ SELECT fits('month', 70), fits('month', 69), fits('day', 50), fits('day', 49), f
 -- buckets: 40 and a burst of 10; 40 and, without one, another 40; 60 minutes; nothing; any amount; told of only
 SELECT fits('hour', 40, 'bucket', 10), fits('hour', 40, 'bucket', 9), fits('hour', 25, 'bucket'), fits('minute', 1, 'window'),
 	fits('minute', 0, 'window'), fits('month', NULL), fits('month', 1, 'window', NULL, 'soft');
+-- 4 recorded as one on the third day: 71 events, and 74 calls if each of these was one
+INSERT INTO meter.inbox (tenant, quantity, at) VALUES ('busy', 4, '2026-04-21 12:00+00');
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT fits('month', 74), fits('month', 73), fits('month', 71), fits('month', 70), fits('hour', 50), fits('hour', 3), fits('day', 50);
+SELECT meter_correct('busy', seq => seq, void => true) FROM meter.event WHERE tenant = 'busy' AND quantity = 4;
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
 -- for all, times the multiplier 2 of pro: 35 * 2 in a month; the plan's own comes before, and the tenant's before that
 UPDATE meter.plan SET multiplier = 2 WHERE plan = 'pro';
 INSERT INTO meter.rate_limit (per, max, kind) VALUES ('month', 35, 'window');

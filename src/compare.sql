@@ -66,23 +66,30 @@ BEGIN
 		-- what only warns still takes the place of a rule that is less specific
 		WHERE c.rank = 1 AND c.max IS NOT NULL AND c.mode = 'enforce'
 	), hourly AS (
-		SELECT s.tenant, s.time_zone, h.metric, h.hour, sum(h.events - h.errors_429) AS calls
+		-- several requests that were recorded as one event were several calls, or one
+		-- that counts as several: that cannot be told.  A refused one has a quantity of 0 or 1.
+		SELECT s.tenant, s.time_zone, h.metric, h.hour, sum(h.events - h.errors_429) AS calls,
+			CASE WHEN h.metric = 'api_requests' THEN sum(h.quantity - h.errors_429) END AS quantity
 		FROM stay AS s
 		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.hour >= s.from_at AND h.hour < s.to_at
 		WHERE h.hour >= low AND h.hour < high AND h.metric IN (SELECT r.metric FROM rule AS r)
 		GROUP BY s.tenant, s.time_zone, h.metric, h.hour
 	), daily AS (
 		SELECT h.tenant, h.metric, (h.hour AT TIME ZONE h.time_zone)::date AS day, sum(h.calls) AS calls,
-			max(h.calls) AS of_hour
+			max(h.calls) AS of_hour, sum(h.quantity) AS quantity, max(h.quantity) AS quantity_of_hour
 		FROM hourly AS h
 		GROUP BY h.tenant, h.metric, (h.hour AT TIME ZONE h.time_zone)::date
 	), peak AS (
-		SELECT d.tenant, d.metric, max(d.of_hour) AS of_hour, max(d.calls) AS of_day, sum(d.calls) AS of_month
+		SELECT d.tenant, d.metric, max(d.of_hour) AS of_hour, max(d.calls) AS of_day, sum(d.calls) AS of_month,
+			max(d.quantity_of_hour) AS quantity_of_hour, max(d.quantity) AS quantity_of_day, sum(d.quantity) AS quantity_of_month
 		FROM daily AS d
 		GROUP BY d.tenant, d.metric
 	)
-	SELECT s.tenant, o.plan, NOT COALESCE(bool_or(
-		CASE r.per WHEN 'month' THEN p.of_month WHEN 'day' THEN p.of_day ELSE p.of_hour END > r.admits), false)
+	SELECT s.tenant, o.plan, CASE
+		WHEN bool_or(CASE r.per WHEN 'month' THEN p.of_month WHEN 'day' THEN p.of_day ELSE p.of_hour END > r.admits) THEN false
+		WHEN bool_or(CASE r.per WHEN 'month' THEN p.quantity_of_month WHEN 'day' THEN p.quantity_of_day
+			ELSE p.quantity_of_hour END > r.admits) THEN NULL
+		ELSE true END
 	FROM stay AS s
 	CROSS JOIN offered AS o
 	LEFT JOIN rule AS r ON r.tenant = s.tenant AND r.plan = o.plan
@@ -91,7 +98,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION meter.compare_fits(meter.billing_stay[], text[]) IS
-'Would the limits of plans for all resources, on requests, have admitted the busiest hour, the busiest day and all of the days that are given?';
+'Would the limits of plans for all resources, on requests, have admitted the busiest hour, the busiest day and all of the days that are given? Null if they would have admitted as many as there are events, but not their quantity';
 
 -- The same functions as bills go through, with other plans: which prices hold,
 -- what was used of them, what that costs.  Plans mostly have prices for the same
@@ -281,4 +288,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.meter_compare_plans(date, text[], text[]) IS
-'What tenants would owe for their billing period of a month, without credits and tax, had they had another plan in it: their usage rated by the prices that would have held. base is the price of the plan, usage what the prices come to, adjustment what coupons, maximum and minimum of the bill take or add, amount all of it, in the currency of the tenant''s bill; is_current tells of the plan that the tenant has; fits is false where limits of the plan on requests would not have admitted the calls. Arguments: any day of the month; the tenants, null for all that have a plan; the plans, null for all that have a version, besides those that tenants have. Left out is what cannot be rated for want of an exchange rate or of events that were dropped. Errors: 22023 for an unknown plan or no month';
+'What tenants would owe for their billing period of a month, without credits and tax, had they had another plan in it: their usage rated by the prices that would have held. base is the price of the plan, usage what the prices come to, adjustment what coupons, maximum and minimum of the bill take or add, amount all of it, in the currency of the tenant''s bill; is_current tells of the plan that the tenant has; fits is false where limits of the plan on requests would not have admitted the calls, null where that cannot be told. Arguments: any day of the month; the tenants, null for all that have a plan; the plans, null for all that have a version, besides those that tenants have. Left out is what cannot be rated for want of an exchange rate or of events that were dropped. Errors: 22023 for an unknown plan or no month';
