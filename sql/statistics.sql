@@ -110,6 +110,15 @@ SELECT q.remaining = d.quota_remaining AND q.reset_at = d.quota_reset FROM meter
 SELECT rule FROM meter_quota('new') ORDER BY rule;
 -- asking takes nothing
 SELECT sum(used) FROM meter_quota('new');
+-- a budget that refuses all calls changes none of it
+CREATE TEMP TABLE quota_before AS SELECT * FROM quotas;
+INSERT INTO meter.budget (tenant, amount, hard_limit) VALUES ('quo', 1, true);
+INSERT INTO meter.inbox (tenant, cost) VALUES ('quo', 2);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup() > 0;
+SELECT allowed, reason FROM meter_check('quo', 'openai', 0);
+SELECT count(*), count(b.rule) AS same FROM quotas AS q LEFT JOIN quota_before AS b ON q IS NOT DISTINCT FROM b;
+DELETE FROM meter.budget;
 
 -- who may
 CREATE ROLE regress_stats_app;

@@ -159,6 +159,7 @@ act(const LimitCall *call, AccountBucket **buckets, BucketUse *uses, int n,
 			count(buckets, uses, n, result->allowed);
 			break;
 		case LIMIT_LOOK:
+		case LIMIT_STATUS:
 			result->allowed = look_at_all(uses, n);
 			break;
 		case LIMIT_GIVE:
@@ -588,7 +589,7 @@ limit_run(const LimitCall *call, LimitResult *result)
 	{
 		if (rounds++ < MAX_ROUNDS && rule_refresh())
 			decision.own_match = NULL;
-		if (rounds == 1 && call->action != LIMIT_GIVE && refuse_by_budget(call, result))
+		if (rounds == 1 && call->action <= LIMIT_LOOK && refuse_by_budget(call, result))
 			return;
 		outcome = decide(&decision, result);
 		if (likely(outcome == DECIDED))

@@ -16,6 +16,8 @@ typedef enum LimitAction
 {
 	LIMIT_TAKE,
 	LIMIT_LOOK,					/* would a call be let through? */
+	/* those below are of limits alone, whatever budgets refuse */
+	LIMIT_STATUS,				/* how much is taken of what holds? */
 	LIMIT_GIVE					/* a call was not made after all */
 } LimitAction;
 

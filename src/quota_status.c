@@ -3,8 +3,8 @@
  *		meter.quota_state(): a tenant's quotas, for meter_quota().
  *
  * Asks the limiter for each pattern of a calendar window, without taking: so
- * what it says is what the next call will meet, also of a window that has not
- * been used yet, and takes time by the rules of one tenant, not by tenants.
+ * what it says is what the next call will meet that no budget refuses, also of
+ * a window that has not been used yet, and takes time by the rules of one tenant, not by tenants.
  */
 #include "postgres.h"
 
@@ -63,7 +63,7 @@ PG_FUNCTION_INFO_V1(meter_quota_state);
 Datum
 meter_quota_state(PG_FUNCTION_ARGS)
 {
-	LimitCall	call = {LIMIT_LOOK};
+	LimitCall	call = {LIMIT_STATUS};
 	ListCell   *cell;
 
 	if (PG_ARGISNULL(0))
