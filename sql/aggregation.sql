@@ -236,6 +236,21 @@ SELECT appended FROM meter_flush();
 SELECT meter_rollup();
 SELECT price, quantity FROM usage WHERE tenant = 'tie';
 
+-- Refused calls, with quantity 0 as by meter_allow() and one with 1, which is a quantity all the same: 3 calls, of 1, 2 and 3.
+-- In India the month begins half past an hour, which is read from the log.
+DELETE FROM meter.price;
+INSERT INTO meter.tenant (tenant, time_zone, started_on) VALUES ('turned', 'UTC', '2026-01-01'), ('turned half', 'Asia/Kolkata', '2026-01-01');
+CALL add_price('calls', 'calls', 'count');
+CALL add_price('quantity', 'calls', 'sum');
+INSERT INTO meter.price (price, metric, model, params) VALUES ('each', 'calls', 'percentage', '{"rate_percent": 1, "fixed_amount": 0.5}');
+INSERT INTO meter.inbox (at, tenant, metric, quantity, status)
+SELECT timestamptz '2026-02-28 18:30+00' + o + i * interval '1 minute', t, 'calls', q, s
+FROM (VALUES ('turned', interval '2 days'), ('turned half', '0')) AS t(t, o),
+	(VALUES (0, 0, 429), (1, 1, 200), (2, 0, 429), (3, 2, 200), (4, 0, 429), (5, 3, 404), (6, 1, 429)) AS v(i, q, s);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT tenant, price, quantity, events FROM usage WHERE tenant LIKE 'turned%' ORDER BY tenant, price;
+
 -- Burstable: of 31 * 24 = 744 hours 37 are 5 % (37.2), so with 37 busy hours the 95th percentile is what
 -- is idle, and with 38 the lowest of the busy ones.
 DELETE FROM meter.price;

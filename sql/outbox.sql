@@ -43,7 +43,7 @@ SELECT 'value', m.event_name, u.tenant
 FROM meter.outbox_meter AS m JOIN meter.usage_hourly AS u ON u.metric = m.metric AND u.dims @> m.dims AND u.hour < m.looked_through AND u.hour >= m.since
 LEFT JOIN meter.outbox_hour AS h ON h.event_name = m.event_name AND h.tenant = u.tenant AND h.hour = u.hour
 GROUP BY m.event_name, u.tenant, u.hour, h.value, m.aggregation, m.multiplier
-HAVING COALESCE(h.value, 0) <> m.multiplier * CASE m.aggregation WHEN 'sum' THEN sum(u.quantity) ELSE sum(u.events) END;
+HAVING COALESCE(h.value, 0) <> m.multiplier * CASE m.aggregation WHEN 'sum' THEN sum(u.quantity) ELSE sum(u.events - u.errors_429) END;
 
 INSERT INTO meter.metric (metric, kind, dimensions, allow_negative) VALUES
 	('api_requests', 'counter', '{}', false), ('tokens', 'counter', '{model}', false), ('gb', 'counter', '{}', true), ('level', 'gauge', '{}', false);
@@ -204,6 +204,9 @@ INSERT INTO meter.outbox_meter (event_name, metric, dims, aggregation, multiplie
 	('token_calls', 'tokens', '{}', 'count', 1, 0, :'base', 'stripe_customer_id', 'value');
 SELECT track('acme', 'tokens', 1234, 0, metadata => '{"model": "gpt-4"}'), track('acme', 'tokens', 1280, 2, metadata => '{"model": "gpt-4"}'),
 	track('acme', 'tokens', 10000, 2, metadata => '{"model": "mini"}'), track('acme', 'tokens', 3990, 5, metadata => '{"model": "gpt-4"}');
+-- calls that were refused are not counted
+INSERT INTO meter.inbox (at, tenant, metric, quantity, status) SELECT :'base'::timestamptz + h * interval '1 hour', 'acme', 'tokens', 0, 429
+FROM (VALUES (0), (3)) AS v(h);
 SELECT fill();
 SELECT event_name, h, v, value FROM outbox WHERE event_name LIKE '%tok%' ORDER BY 1, 2;
 SELECT * FROM held WHERE event_name LIKE '%tok%';

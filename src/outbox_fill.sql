@@ -60,7 +60,7 @@ BEGIN
 	), hours AS (
 		-- closed since the last time
 		SELECT m.event_name, u.tenant, u.hour,
-			CASE m.aggregation WHEN 'sum' THEN u.quantity ELSE u.events END * m.multiplier AS value,
+			CASE m.aggregation WHEN 'sum' THEN u.quantity ELSE u.events - u.errors_429 END * m.multiplier AS value,
 			false AS known
 		FROM meter.usage_hourly AS u
 		JOIN meters AS m ON m.metric = u.metric AND u.dims @> m.dims
@@ -70,7 +70,7 @@ BEGIN
 		-- closed before, but touched since
 		SELECT m.event_name, t.tenant, t.hour,
 			COALESCE((
-				SELECT sum(CASE m.aggregation WHEN 'sum' THEN u.quantity ELSE u.events END)
+				SELECT sum(CASE m.aggregation WHEN 'sum' THEN u.quantity ELSE u.events - u.errors_429 END)
 				FROM meter.usage_hourly AS u
 				WHERE u.tenant = t.tenant AND u.hour = t.hour AND u.metric = t.metric AND u.dims @> m.dims
 			), 0) * m.multiplier, true

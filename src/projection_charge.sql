@@ -58,8 +58,8 @@ BEGIN
 		FROM (SELECT DISTINCT k.time_zone FROM unnest(keys) AS k) AS z
 	), counted AS (
 		SELECT k.key, z.day_0, width_bucket(h.hour, z.midnights) AS n,
-			sum(CASE k.kind WHEN 'quantity' THEN h.quantity WHEN 'cost' THEN h.cost ELSE h.events END) AS quantity,
-			sum(h.events) AS events
+			sum(CASE k.kind WHEN 'quantity' THEN h.quantity WHEN 'cost' THEN h.cost ELSE h.events - h.errors_429 END) AS quantity,
+			sum(h.events - h.errors_429) AS events
 		FROM unnest(counters) AS k
 		JOIN zone AS z ON z.time_zone = k.time_zone
 		JOIN meter.usage_hourly AS h ON h.tenant = k.tenant AND h.metric = k.metric

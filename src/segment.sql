@@ -113,7 +113,7 @@ COMMENT ON FUNCTION meter.segment_cut(meter.usage_segment[], boolean) IS
 -- since.
 CREATE FUNCTION meter.segment_event(segments meter.usage_segment[], hours timestamptz[])
 RETURNS TABLE (no integer, at timestamptz, seq bigint, quantity numeric, cost numeric,
-	service text, endpoint text, method text, dims jsonb)
+	service text, endpoint text, method text, dims jsonb, refused boolean)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
@@ -146,11 +146,11 @@ BEGIN
 	SELECT array_agg(DISTINCT s.tenant), array_agg(DISTINCT s.metric) INTO tenants, metrics
 	FROM unnest(segments) AS s;
 	RETURN QUERY
-	SELECT s.no, e.at, e.seq, e.quantity, e.cost, e.service, e.endpoint, e.method, e.dims
+	SELECT s.no, e.at, e.seq, e.quantity, e.cost, e.service, e.endpoint, e.method, e.dims, e.refused
 	FROM unnest(hours) AS h(hour)
 	CROSS JOIN LATERAL (
 		SELECT v.tenant, v.metric, v.at, v.seq, v.quantity, v.cost, v.service, v.endpoint, v.method,
-			meter.event_dims(v.metric, v.metadata) AS dims
+			meter.event_dims(v.metric, v.metadata) AS dims, v.status IS NOT DISTINCT FROM 429 AS refused
 		FROM meter.event AS v
 		WHERE v.at >= h.hour AND v.at < h.hour + interval '1 hour'
 			AND v.at >= low AND v.at < high
@@ -293,7 +293,7 @@ BEGIN
 	SELECT c.pieces, c.hours INTO pieces, hours FROM meter.segment_cut(segments, false) AS c;
 	RETURN QUERY
 	WITH part AS (
-		SELECT s.no, sum(h.events) AS events, sum(h.quantity) AS quantity, sum(h.cost) AS cost,
+		SELECT s.no, sum(h.events) AS events, sum(h.errors_429) AS refused, sum(h.quantity) AS quantity, sum(h.cost) AS cost,
 			min(h.quantity_min) AS quantity_min, max(h.quantity_max) AS quantity_max,
 			-- ordered by time, then by position; unlike array_agg(... ORDER BY) it needs no sort
 			max(CASE WHEN s.aggregation = 'last'
@@ -306,19 +306,19 @@ BEGIN
 		WHERE h.hour >= low AND h.hour < high
 		GROUP BY s.no
 		UNION ALL
-		SELECT e.no, count(*), sum(e.quantity), sum(e.cost), min(e.quantity), max(e.quantity),
+		SELECT e.no, count(*), count(*) FILTER (WHERE e.refused), sum(e.quantity), sum(e.cost), min(e.quantity), max(e.quantity),
 			max(ARRAY[extract(epoch FROM e.at), e.seq, e.quantity])
 		FROM meter.segment_event(pieces, hours) AS e
 		GROUP BY e.no
 	), total AS (
-		SELECT no, sum(events) AS events, sum(quantity) AS quantity, sum(cost) AS cost,
+		SELECT no, sum(events) AS events, sum(refused) AS refused, sum(quantity) AS quantity, sum(cost) AS cost,
 			min(quantity_min) AS quantity_min, max(quantity_max) AS quantity_max, max(last) AS last
 		FROM part
 		GROUP BY no
 	)
 	SELECT s.no, CASE
 		WHEN s.model = 'dynamic' THEN COALESCE(t.cost, 0)
-		WHEN s.aggregation = 'count' THEN COALESCE(t.events, 0)
+		WHEN s.aggregation = 'count' THEN COALESCE(t.events - t.refused, 0)
 		WHEN s.aggregation = 'sum' THEN COALESCE(t.quantity, 0)
 		WHEN s.aggregation = 'avg' THEN meter.bill_quotient(t.quantity, NULLIF(t.events, 0))
 		WHEN s.aggregation = 'min' THEN LEAST(t.quantity_min, l.carried_min)
@@ -334,7 +334,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION meter.segment_total(meter.usage_segment[]) IS
-'count, sum, min, max, avg and last of segments, or the cost that the events carry for the model dynamic. Without usage 0 for count, sum and cost, null for the others; the level of a gauge that carries into a segment counts for min, max and last. Errors: as of meter.segment_event()';
+'count (of events that were not refused), sum, min, max, avg and last of segments, or the cost that the events carry for the model dynamic. Without usage 0 for count, sum and cost, null for the others; the level of a gauge that carries into a segment counts for min, max and last. Errors: as of meter.segment_event()';
 
 -- Burstable billing: the level of every hour, in ascending order.  Hours without
 -- usage are not stored, so their zeros are put where they belong by counting.
@@ -524,6 +524,8 @@ BEGIN
 	LEFT JOIN (
 		SELECT e.no, array_agg(e.quantity ORDER BY e.at, e.seq) AS events
 		FROM meter.segment_event(by_event, meter.segment_hours(by_event)) AS e
+		-- a refused call costs nothing, not even what each event costs
+		WHERE NOT (e.refused AND e.quantity = 0)
 		GROUP BY e.no
 	) AS v ON v.no = s.no;
 END
