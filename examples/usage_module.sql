@@ -38,7 +38,7 @@ DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET meter.retention = 0', current_
 SELECT meter_load_preset('monthly') AS rules;
 -- 100 calls in 60 seconds for everybody, and fewer of endpoints that cost more
 INSERT INTO meter.rate_limit (resource, per, max) VALUES ('*', 'minute', 100),
-	('/api/expensive-operation', 'minute', 10), ('POST /api/bulk-operation', 'minute', 5);
+	('*/api/expensive-operation', 'minute', 10), ('POST /api/bulk-operation', 'minute', 5);
 INSERT INTO meter.tenant (tenant, plan, time_zone, started_on) VALUES ('tenant-123', 'starter', 'UTC', '2026-01-01'), ('small-shop', 'free', 'UTC', '2026-01-01');
 
 -- health checks and scrapes are not worth an event
@@ -60,6 +60,9 @@ SELECT meter_track('tenant-123', endpoint => '/api/users?api_key=sk_live_4eC39Hq
 	error_message => 'Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.e30.abc');
 -- the sixth bulk operation within a minute is refused
 SELECT count(*) FILTER (WHERE meter_allow('tenant-123', 'POST /api/bulk-operation')) AS allowed FROM generate_series(1, 6);
+-- and the eleventh of what is expensive, by whichever method
+SELECT count(*) FILTER (WHERE meter_allow('tenant-123', m || ' /api/expensive-operation')) AS allowed
+FROM generate_series(1, 6) AS i, unnest('{GET,POST}'::text[]) AS m;
 -- what is used of a feature, besides calls: a metric of its own
 INSERT INTO meter.metric (metric, unit, dimensions) VALUES ('feature_usage', 'use', '{feature}');
 SELECT meter_track('tenant-123', 'feature_usage', user_id => 'user-1', metadata => '{"feature": "pdf-export"}');

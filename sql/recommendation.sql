@@ -93,6 +93,12 @@ FROM unnest(ARRAY['gpt-4o-mini', 'gpt-4o-mini', 'gpt-4']) AS m;
 SELECT appended > 0 FROM meter_flush();
 SELECT meter_rollup() > 0;
 SELECT tenant, service, title, saving, currency, evidence FROM meter_recommendations('{cache}', at => '2026-04-01') ORDER BY tenant, title;
+-- where no tenant or plan has a currency, costs are in that of the models' prices
+BEGIN;
+UPDATE meter.tenant SET currency = NULL WHERE tenant = 'gina';
+UPDATE meter.model_price SET currency = 'GBP';
+SELECT DISTINCT tenant, currency FROM meter_recommendations('{cache}', at => '2026-04-01') ORDER BY tenant;
+ROLLBACK;
 -- no two are in one hour; of the windows of 10 days from 2000 on, number 956 is from 5 to 14 March (26 years and 7 leap
 -- days are 9497 days, and 63 more) and has all four of q = a, of which three are saved
 SELECT tenant, service, saving FROM meter_recommendations('{cache}', cache_for => '1 hour', at => '2026-04-01') ORDER BY tenant, service;

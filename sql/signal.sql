@@ -162,7 +162,7 @@ INSERT INTO meter.usage_recent VALUES ('2026-03-08 12:00', true, 'a', 's', 10000
 SELECT rule, tenant, detail ->> 'slo' AS slo, value, detail ->> 'long_rate' AS long, detail ->> 'short_rate' AS short, detail ->> 'requests' AS requests
 FROM meter.signal_burn_rate('2026-03-10 12:29') ORDER BY 3, 1;
 SELECT count(*) FROM meter.signal_burn_rate('2026-03-20 12:30');
-SELECT * FROM meter.slo_status ORDER BY slo;
+SELECT * FROM meter.slo_status ORDER BY slo;   -- no requests are neither good nor bad
 -- as of now: 1000 requests, of which 2 failed: twice what is allowed
 BEGIN;
 SELECT count(meter_track('a', service => 's', status => CASE WHEN i <= 2 THEN 503 WHEN i < 10 THEN 404 ELSE 200 END,

@@ -27,7 +27,7 @@ CREATE FUNCTION meter.advice_currency(of_tenants text[], on_day date)
 RETURNS TABLE (tenant text, currency text)
 LANGUAGE SQL STABLE PARALLEL SAFE ROWS 1000
 BEGIN ATOMIC
-	SELECT t.tenant, COALESCE(t.currency, v.currency, 'USD')
+	SELECT t.tenant, COALESCE(t.currency, v.currency)
 	FROM meter.tenant AS t
 	LEFT JOIN LATERAL (
 		SELECT v.currency FROM meter.plan_version AS v
@@ -37,7 +37,7 @@ BEGIN ATOMIC
 	WHERE t.tenant = ANY (of_tenants);
 END;
 COMMENT ON FUNCTION meter.advice_currency(text[], date) IS
-'The currency of the costs that events of tenants carry: that of the tenant, or else of its plan, or else USD';
+'The currency of the costs that events of tenants carry: that of the tenant, or else of its plan, or else null';
 
 -- --- expensive models for small requests ---------------------------------------
 
@@ -211,7 +211,7 @@ BEGIN
 	SELECT 'cache', r.tenant, r.service, format('Cache %s: %s of %s requests were repeated',
 			COALESCE(NULLIF(concat_ws(' ', r.method, r.endpoint), ''), r.service, r.metric), r.repeated, r.calls),
 		trim_scale(r.saving),
-		CASE WHEN r.metric = 'llm_requests' THEN COALESCE(model_currency, 'USD') ELSE COALESCE(c.currency, 'USD') END,
+		COALESCE(CASE WHEN r.metric <> 'llm_requests' THEN c.currency END, model_currency, 'USD'),
 		jsonb_strip_nulls(jsonb_build_object('metric', r.metric, 'endpoint', r.endpoint, 'method', r.method,
 			'cache_seconds', trim_scale(extract(epoch FROM advice_cache.cache_for)), 'same_by', CASE WHEN r.hashed THEN 'hash' ELSE 'metadata' END,
 			'calls', r.calls, 'repeated', r.repeated, 'different', r.requests,

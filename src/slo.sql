@@ -38,7 +38,7 @@ CREATE VIEW meter.slo_status AS
 SELECT o.slo, o.tenant, o.service, o.kind, o.target, o.days, u.requests, u.bad,
 	round(100.0 * (u.requests - u.bad) / NULLIF(u.requests, 0), 4) AS good_percent,
 	round(100 - 100.0 * u.bad / NULLIF(u.requests * (1 - o.target / 100), 0), 2) AS error_budget_left,
-	u.bad <= u.requests * (1 - o.target / 100) AS met
+	CASE WHEN u.requests > 0 THEN u.bad <= u.requests * (1 - o.target / 100) END AS met
 FROM meter.slo AS o
 CROSS JOIN LATERAL (
 	SELECT COALESCE(sum(r.requests), 0)::bigint AS requests, COALESCE(sum(r.bad), 0)::bigint AS bad
@@ -59,4 +59,4 @@ CROSS JOIN LATERAL (
 	) AS r
 ) AS u;
 COMMENT ON VIEW meter.slo_status IS
-'Are the objectives met? One row per objective, over its days up to now: requests, bad ones, good_percent, error_budget_left in percent (100: untouched, 0: used up, below 0: the objective is missed) and met';
+'Are the objectives met? One row per objective, over its days up to now: requests, bad ones, good_percent, error_budget_left in percent (100: untouched, 0: used up, below 0: the objective is missed) and met; without requests these are null';

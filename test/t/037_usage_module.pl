@@ -23,6 +23,7 @@ is($stderr, '', 'and says nothing');
 
 # what the comments say
 like($stdout, qr/^t\|100 requests\/minute\|99\|t\|t$/m, 'headers, and quotas that end on the first');
+like($stdout, qr/^5\n10$/m, 'five bulk operations and ten expensive ones are let through');
 like($stdout, qr/^2026-01-14\|10\|9\|1\|10\.00\|383\|0\.002\|4\n2026-01-15\|10\|8\|2\|20\.00\|383\|0\.002\|4$/m, 'statistics by day');
 like($stdout, qr/^93\|31\|33\.33$/m, 'of a user');
 like($stdout, qr{^/api/users\|186\|0\|45\n/api/orders\|93\|32\|120\n/api/reports\|31\|0\|3200$}m, 'by endpoint');
