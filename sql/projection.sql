@@ -197,6 +197,16 @@ INSERT INTO meter.budget (budget_id, tenant, service, amount, currency, basis) V
 INSERT INTO meter.budget (tenant, period, amount) VALUES ('acme', 'day', 10);
 SELECT right(budget_id::text, 1) AS budget, (answer).basis, (answer).current, round((answer).expected) AS expected
 FROM meter.budget_projection('2026-09-11 00:00+00') ORDER BY 1;
+-- What nothing else tells the currency of is in that of the budgets of costs, if they have one: of all, of a tenant's
+-- own and those for all tenants; not once they differ, nor where a plan or a price of a model has one.
+BEGIN;
+UPDATE meter.budget SET currency = 'GBP' WHERE basis = 'cost';
+SELECT t, meter.projection_currency(t, '2026-09-11') FROM unnest('{NULL,acme,elsewhere,bolt}'::text[]) AS t;
+UPDATE meter.budget SET currency = 'EUR' WHERE tenant = 'shop';
+SELECT t, meter.projection_currency(t, '2026-09-11') FROM unnest('{NULL,acme,shop,bolt}'::text[]) AS t;
+INSERT INTO meter.model_price (provider, model, valid_from, input_price, output_price, currency) VALUES ('p', 'm', '-infinity', 0, 0, 'CHF');
+SELECT meter.projection_currency(NULL, '2026-09-11');
+ROLLBACK;
 -- One that cannot be rated does not keep the others from it.
 DELETE FROM meter.fx_rate;
 INSERT INTO meter.budget (budget_id, tenant, amount, basis) VALUES ('00000000-0000-0000-0000-000000000006', 'shop', 1, 'charge');

@@ -155,9 +155,12 @@ RETURN COALESCE(
 	(SELECT v.currency FROM meter.tenant AS t
 		JOIN meter.plan_version AS v ON v.plan = t.plan AND v.valid_from <= (at AT TIME ZONE 'UTC')::date
 		WHERE t.tenant = of_tenant ORDER BY v.valid_from DESC LIMIT 1),
+	(SELECT min(b.currency) FROM meter.budget AS b
+		WHERE b.basis = 'cost' AND (b.tenant IS NULL OR of_tenant IS NULL OR b.tenant = of_tenant)
+		HAVING count(DISTINCT b.currency) = 1),
 	'USD');
 COMMENT ON FUNCTION meter.projection_currency(text, timestamptz) IS
-'The currency in which events of a tenant, null for all, carry their costs: that of meter.model_price, or else the tenant''s, or else that of its plan at an instant, or else USD';
+'The currency in which events of a tenant, null for all, carry their costs: that of meter.model_price, or else the tenant''s, or else that of its plan at an instant, or else the one that budgets of costs are in, or else USD';
 
 CREATE FUNCTION meter.projection_of_cost(currency text, period_from timestamptz, until timestamptz, current numeric,
 	answer meter.forecast_answer)
