@@ -4,10 +4,7 @@ CREATE TABLE meter.alert_rule (
 	rule text COLLATE "C" NOT NULL
 		CONSTRAINT alert_rule_rule_check CHECK (octet_length(rule) BETWEEN 1 AND 64
 			AND rule !~ '[[:cntrl:]]' AND rule ~ '[^ ]' AND right(rule, 1) <> '*'),
-	signal text COLLATE "C" NOT NULL
-		CONSTRAINT alert_rule_signal_check CHECK (signal = ANY (ARRAY['budget', 'quota', 'error_rate',
-			'latency_p95', 'latency_avg', 'rate_429', 'request_spike', 'cost_spike', 'storage_growth',
-			'pipeline_lag', 'rejected_events', 'isolation_violation', 'burn_rate'])),
+	signal text COLLATE "C" NOT NULL,
 	severity text COLLATE "C" NOT NULL DEFAULT 'warning'
 		CONSTRAINT alert_rule_severity_check CHECK (severity = ANY (ARRAY['info', 'warning', 'critical'])),
 	-- NaN is above Infinity
@@ -41,8 +38,7 @@ CREATE TABLE meter.alert_rule (
 COMMENT ON TABLE meter.alert_rule IS
 'When is there to be an alert? One row per rule; those that are built in can be changed and disabled, and others added. meter_evaluate_alerts() compares the value of the rule''s signal, for each tenant and service that it is about, with the threshold';
 COMMENT ON COLUMN meter.alert_rule.rule IS 'name, at most 64 bytes, with no * at its end';
-COMMENT ON COLUMN meter.alert_rule.signal IS
-'what is measured: budget (percent), quota (percent), error_rate (percent), latency_p95 and latency_avg (milliseconds), rate_429 (percent), request_spike and cost_spike (multiple of the normal), storage_growth (percent), pipeline_lag (seconds), rejected_events and isolation_violation (number), burn_rate (multiple of the error budget); see meter.alert_signal';
+COMMENT ON COLUMN meter.alert_rule.signal IS 'what is measured, one of meter.alert_signal';
 COMMENT ON COLUMN meter.alert_rule.severity IS 'info, warning or critical; info opens no incident';
 COMMENT ON COLUMN meter.alert_rule.threshold IS
 'there is an alert while the value is this or more, 0 or more, in the signal''s unit; a budget has thresholds of its own, so that it is not looked at for those';
@@ -59,11 +55,35 @@ COMMENT ON COLUMN meter.alert_rule.tenant IS 'the tenant for whom the rule is; n
 COMMENT ON COLUMN meter.alert_rule.service IS 'the service for which the rule is; null: each';
 COMMENT ON COLUMN meter.alert_rule.enabled IS 'false: there are no such alerts, and those there are end';
 COMMENT ON COLUMN meter.alert_rule.params IS
-'what only some signals need, an object; short_window: of burn_rate, the second, shorter window; min_errors: of error_rate and rate_429, how many errors it takes at least; min_cost: of cost_spike, how much cost; min_bytes: of storage_growth, how large it is at least';
+'what only some signals need, an object; short_window: of burn_rate, the second, shorter window; min_errors: of error_rate and rate_429, how many errors it takes at least; min_cost: of cost_spike, how much cost; min_bytes: of storage_growth, how large it is at least. Which ones a signal knows is in meter.alert_signal';
 COMMENT ON COLUMN meter.alert_rule.description IS 'what the rule is for, for people';
 COMMENT ON COLUMN meter.alert_rule.builtin IS 'whether the extension has brought the rule';
 COMMENT ON COLUMN meter.alert_rule.changed_at IS
 'when a rule that is built in was changed; null: it is as it came';
+
+CREATE FUNCTION meter.alert_param_problem(param text, given jsonb, "window" interval) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	type CONSTANT text := jsonb_typeof(given);
+	word CONSTANT text := given #>> '{}';
+BEGIN
+	IF param = 'short_window' THEN
+		RETURN CASE WHEN type <> 'string' THEN 'It must be an interval, such as "5 minutes".'
+			WHEN word::interval < interval '1 minute' THEN 'It must be 1 minute or more.'
+			WHEN word::interval > "window" THEN 'It must not be longer than the window.' END;
+	END IF;
+	-- some are reckoned with as double precision
+	RETURN CASE WHEN type <> 'number' THEN 'It must be a number of 0 or more.'
+		WHEN word::double precision < 0 THEN 'It must be a number of 0 or more.' END;
+EXCEPTION WHEN data_exception THEN
+	RETURN CASE param WHEN 'short_window' THEN 'It must be an interval, such as "5 minutes".'
+		ELSE 'It is out of range.' END;
+END
+$$;
+COMMENT ON FUNCTION meter.alert_param_problem(text, jsonb, interval) IS
+'Part of meter.alert_rule_check(): what is wrong with a parameter of a rule with such a window; null: nothing';
 
 -- A dump has the built-in rules that were changed, and where it is restored
 -- CREATE EXTENSION has just brought them as they are by default.  So one that is
@@ -73,37 +93,39 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	problem text;
-	short_window interval;
+	known text[];
+	required CONSTANT text := CASE NEW.signal WHEN 'burn_rate' THEN 'short_window' END;
 	param text;
+	given jsonb;
+	problem text;
 BEGIN
-	-- what cannot be read would stop the evaluation of all
-	SELECT p.name INTO param
-	FROM unnest(ARRAY['min_errors', 'min_cost', 'min_bytes']) AS p (name)
-	WHERE NEW.params ? p.name AND CASE jsonb_typeof(NEW.params -> p.name)
-		WHEN 'number' THEN (NEW.params ->> p.name)::numeric < 0 ELSE true END
-	LIMIT 1;
-	IF param IS NOT NULL THEN
-		RAISE EXCEPTION 'invalid parameter "%" of alert rule "%"', param, NEW.rule
-			USING ERRCODE = 'invalid_parameter_value', DETAIL = 'It must be a number of 0 or more.',
-				SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'params';
+	SELECT s.params INTO known FROM meter.alert_signal AS s WHERE s.signal = NEW.signal;
+	IF NOT FOUND AND NEW.signal IS NOT NULL THEN
+		RAISE EXCEPTION 'unknown signal "%" of alert rule "%"', NEW.signal, NEW.rule
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = format('It is one of %s.', (SELECT string_agg(s.signal, ', ') FROM meter.alert_signal AS s)),
+				SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'signal';
 	END IF;
-	IF NEW.params ? 'short_window' THEN
-		BEGIN
-			short_window := (NEW.params ->> 'short_window')::interval;
-			IF short_window IS NULL OR short_window < interval '1 minute' THEN
-				problem := 'It must be 1 minute or more.';
-			ELSIF short_window > NEW."window" THEN
-				problem := 'It must not be longer than the window.';
-			END IF;
-		EXCEPTION WHEN data_exception THEN
-			problem := 'It must be an interval, such as "5 minutes".';
-		END;
-	ELSIF NEW.signal = 'burn_rate' THEN
-		problem := 'The signal burn_rate needs it: the shorter one of its two windows.';
+	-- what cannot be read would stop the evaluation of all
+	FOR param, given IN SELECT p.key, p.value
+			FROM jsonb_each(CASE jsonb_typeof(NEW.params) WHEN 'object' THEN NEW.params END) AS p
+	LOOP
+		IF param <> ALL (known) THEN
+			RAISE EXCEPTION 'unknown parameter "%" of alert rule "%"', param, NEW.rule
+				USING ERRCODE = 'invalid_parameter_value',
+					HINT = CASE WHEN known = '{}' THEN format('The signal %s knows none.', NEW.signal)
+						ELSE format('The signal %s knows %s.', NEW.signal, array_to_string(known, ', ')) END,
+					SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'params';
+		END IF;
+		problem := meter.alert_param_problem(param, given, NEW."window");
+		EXIT WHEN problem IS NOT NULL;
+	END LOOP;
+	IF problem IS NULL AND NOT NEW.params ? required THEN
+		param := required;
+		problem := format('The signal %s needs it.', NEW.signal);
 	END IF;
 	IF problem IS NOT NULL THEN
-		RAISE EXCEPTION 'invalid parameter "short_window" of alert rule "%"', NEW.rule
+		RAISE EXCEPTION 'invalid parameter "%" of alert rule "%"', param, NEW.rule
 			USING ERRCODE = 'invalid_parameter_value', DETAIL = problem,
 				SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'params';
 	END IF;
@@ -117,7 +139,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION meter.alert_rule_check() IS
-'Trigger of meter.alert_rule: refuses parameters that cannot be, has a built-in rule from a dump take the place of the one that is there, and notes when one is changed. Errors: 22023';
+'Trigger of meter.alert_rule: refuses signals and parameters that cannot be, has a built-in rule from a dump take the place of the one that is there, and notes when one is changed. Errors: 22023';
 
 CREATE TRIGGER alert_rule_check
 BEFORE INSERT OR UPDATE ON meter.alert_rule
@@ -131,24 +153,24 @@ SELECT pg_catalog.pg_extension_config_dump('meter.alert_rule', 'WHERE NOT builti
 -- One place for what is to be said of each signal.  An alert is told as the
 -- event; where the threshold is 100 or the severity critical, as the worse one.
 CREATE VIEW meter.alert_signal AS
-SELECT s.signal, s.label, s.unit, s.event, s.worse_event, s.worse_from, s.of_health
+SELECT s.signal, s.label, s.unit, s.event, s.worse_event, s.worse_from, s.of_health, s.params
 FROM (VALUES
-	('budget', 'budget used', '%', 'api.budget.warning', 'api.budget.exceeded', 100, false),
-	('quota', 'quota used', '%', 'api.quota.warning', 'api.quota.exceeded', 100, false),
-	('error_rate', 'errors', '%', 'api.health.degraded', 'api.health.unhealthy', NULL, true),
-	('latency_p95', 'latency (p95)', 'ms', 'api.health.degraded', 'api.health.unhealthy', NULL, true),
-	('latency_avg', 'average latency', 'ms', 'api.health.degraded', 'api.health.unhealthy', NULL, true),
-	('rate_429', 'requests over the limit', '%', 'api.rate_limit.exceeded', 'api.rate_limit.exceeded', NULL, false),
-	('request_spike', 'requests', 'times the normal', 'api.anomaly.detected', 'api.anomaly.detected', NULL, false),
-	('cost_spike', 'cost', 'times the normal', 'api.anomaly.detected', 'api.anomaly.detected', NULL, false),
-	('storage_growth', 'growth of storage', '%', 'api.anomaly.detected', 'api.anomaly.detected', NULL, false),
-	('pipeline_lag', 'lag of the pipeline', 's', 'api.pipeline.stale', 'api.pipeline.stale', NULL, false),
-	('rejected_events', 'rejected events', NULL, 'api.events.rejected', 'api.events.rejected', NULL, false),
-	('isolation_violation', 'isolation violations', NULL, 'api.isolation.alert', 'api.isolation.alert', NULL, false),
-	('burn_rate', 'error budget burnt', 'times as fast as allowed', 'api.slo.burning', 'api.slo.burning', NULL, false)
-) AS s(signal, label, unit, event, worse_event, worse_from, of_health);
+	('budget', 'budget used', '%', 'api.budget.warning', 'api.budget.exceeded', 100, false, '{}'::text[]),
+	('quota', 'quota used', '%', 'api.quota.warning', 'api.quota.exceeded', 100, false, '{}'),
+	('error_rate', 'errors', '%', 'api.health.degraded', 'api.health.unhealthy', NULL, true, '{min_errors}'),
+	('latency_p95', 'latency (p95)', 'ms', 'api.health.degraded', 'api.health.unhealthy', NULL, true, '{}'),
+	('latency_avg', 'average latency', 'ms', 'api.health.degraded', 'api.health.unhealthy', NULL, true, '{}'),
+	('rate_429', 'requests over the limit', '%', 'api.rate_limit.exceeded', 'api.rate_limit.exceeded', NULL, false, '{min_errors}'),
+	('request_spike', 'requests', 'times the normal', 'api.anomaly.detected', 'api.anomaly.detected', NULL, false, '{}'),
+	('cost_spike', 'cost', 'times the normal', 'api.anomaly.detected', 'api.anomaly.detected', NULL, false, '{min_cost}'),
+	('storage_growth', 'growth of storage', '%', 'api.anomaly.detected', 'api.anomaly.detected', NULL, false, '{min_bytes}'),
+	('pipeline_lag', 'lag of the pipeline', 's', 'api.pipeline.stale', 'api.pipeline.stale', NULL, false, '{}'),
+	('rejected_events', 'rejected events', NULL, 'api.events.rejected', 'api.events.rejected', NULL, false, '{}'),
+	('isolation_violation', 'isolation violations', NULL, 'api.isolation.alert', 'api.isolation.alert', NULL, false, '{}'),
+	('burn_rate', 'error budget burnt', 'times as fast as allowed', 'api.slo.burning', 'api.slo.burning', NULL, false, '{short_window}')
+) AS s(signal, label, unit, event, worse_event, worse_from, of_health, params);
 COMMENT ON VIEW meter.alert_signal IS
-'What can alert rules measure, in which unit, and as which event is an alert told?';
+'What can alert rules measure, in which unit, by which parameters, and as which event is an alert told?';
 COMMENT ON COLUMN meter.alert_signal.signal IS 'meter.alert_rule.signal';
 COMMENT ON COLUMN meter.alert_signal.label IS 'what the value is, for people';
 COMMENT ON COLUMN meter.alert_signal.unit IS 'unit of value and threshold, for people; null: a number of things';
@@ -157,3 +179,4 @@ COMMENT ON COLUMN meter.alert_signal.worse_event IS 'the same from the threshold
 COMMENT ON COLUMN meter.alert_signal.worse_from IS 'threshold from which on worse_event is told; null: the severity decides';
 COMMENT ON COLUMN meter.alert_signal.of_health IS
 'whether the end of the last such alert of a tenant and service is told as api.health.recovered';
+COMMENT ON COLUMN meter.alert_signal.params IS 'which keys meter.alert_rule.params may have';

@@ -81,7 +81,7 @@ ask(q{
 	INSERT INTO meter.tenant_coupon (tenant, coupon, valid_from, periods) VALUES ('t0', 'SPRING', '2025-02-01', 3);
 
 	-- alerts that fire, are over and were changed; one that is built in and one that is not
-	INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('mine', 'error_rate', 1, '{"k": "v"}');
+	INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('mine', 'error_rate', 1, '{"min_errors": 7}');
 	UPDATE meter.alert_rule SET threshold = 77, enabled = false WHERE rule = (SELECT min(rule) FROM meter.alert_rule WHERE builtin);
 	SELECT meter_silence('t9', reason => 'with a "quote"');
 	INSERT INTO meter.incident (tenant, severity, title, opened_at) VALUES ('t0', 'critical', 'bad', now());
