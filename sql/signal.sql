@@ -107,7 +107,9 @@ SELECT day, count(*) FROM meter.usage_normal_day GROUP BY 1 ORDER BY 1;
 -- normal: of "weekly" that of 12:00 counts, which is 250 requests and 3 of cost.
 --
 SELECT meter.normal_learn('2026-03-10');
-UPDATE meter.alert_rule SET enabled = signal = ANY ('{error_rate,latency_p95,latency_avg,rate_429,request_spike,cost_spike}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, "window", min_events, params) VALUES
+	('server errors', 'server_error_rate', 5, '15 minutes', 50, '{"min_errors": 10}');
+UPDATE meter.alert_rule SET enabled = signal = ANY ('{error_rate,server_error_rate,latency_p95,latency_avg,rate_429,request_spike,cost_spike}');
 CREATE FUNCTION recent(at timestamptz, tenant text, requests bigint, errors bigint DEFAULT 0, errors_4xx bigint DEFAULT 0,
 	errors_429 bigint DEFAULT 0, cost numeric DEFAULT 0, latencies double precision[] DEFAULT NULL) RETURNS void
 LANGUAGE sql AS $$
@@ -117,13 +119,16 @@ LANGUAGE sql AS $$
 SELECT recent('2026-03-10 11:35', 'weekly', 60, cost => 1.2), recent('2026-03-10 12:10', 'weekly', 440, cost => 17.2),
 	recent('2026-03-10 12:30', 'weekly', 500);
 -- 12:15 is in the last quarter of an hour, 12:05 is not.  20 + 6 errors of 200, of which 6
--- were refused: 20 of 194 are 10.31 %, refused are 3 %
+-- were refused: 20 of 194 are 10.31 %, refused are 3 %.  15 were the client's fault, the
+-- refused among them: 11 of the server are 5.67 %
 SELECT recent('2026-03-10 12:05', 'failing', 1000, 1000), recent('2026-03-10 12:15', 'failing', 100, 26, 15, 6), recent('2026-03-10 12:25', 'failing', 100);
 -- too few to tell
 SELECT recent('2026-03-10 12:25', 'small', 49, 49);
 SELECT recent('2026-03-10 12:25', 'limited', 100, 50, 50, 50);
 -- 9 of 50 are 18 %, but it takes 10: nine tenths of the thresholds, 4.5 and 9 %; of the refused, too
 SELECT recent('2026-03-10 12:25', 'nine', 50, 9), recent('2026-03-10 12:25', 'nine refused', 50, 9, 9, 9), recent('2026-03-10 12:25', 'ten', 50, 10);
+-- 9 of the server, among 30 errors of 50: nine tenths of 5 % for these alone
+SELECT recent('2026-03-10 12:25', 'nine server', 50, 30, 21);
 -- 94 of 10 ms and 6 of 6 s: p95 6 s, average 369.4
 SELECT recent('2026-03-10 12:25', 'slow', 100, latencies => array_fill(10::float8, '{94}') || array_fill(6000::float8, '{6}'));
 -- what is to come counts not at all

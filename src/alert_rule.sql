@@ -55,7 +55,7 @@ COMMENT ON COLUMN meter.alert_rule.tenant IS 'the tenant for whom the rule is; n
 COMMENT ON COLUMN meter.alert_rule.service IS 'the service for which the rule is; null: each';
 COMMENT ON COLUMN meter.alert_rule.enabled IS 'false: there are no such alerts, and those there are end';
 COMMENT ON COLUMN meter.alert_rule.params IS
-'what only some signals need, an object; short_window: of burn_rate, the second, shorter window; min_errors: of error_rate and rate_429, how many errors it takes at least; min_cost: of cost_spike, how much cost; min_bytes: of storage_growth, how large it is at least. Which ones a signal knows is in meter.alert_signal';
+'what only some signals need, an object; short_window: of burn_rate, the second, shorter window; min_errors: of error_rate, server_error_rate and rate_429, how many errors it takes at least; min_cost: of cost_spike, how much cost; min_bytes: of storage_growth, how large it is at least. Which ones a signal knows is in meter.alert_signal';
 COMMENT ON COLUMN meter.alert_rule.description IS 'what the rule is for, for people';
 COMMENT ON COLUMN meter.alert_rule.builtin IS 'whether the extension has brought the rule';
 COMMENT ON COLUMN meter.alert_rule.changed_at IS
@@ -158,6 +158,7 @@ FROM (VALUES
 	('budget', 'budget used', '%', 'api.budget.warning', 'api.budget.exceeded', 100, false, '{}'::text[]),
 	('quota', 'quota used', '%', 'api.quota.warning', 'api.quota.exceeded', 100, false, '{}'),
 	('error_rate', 'errors', '%', 'api.health.degraded', 'api.health.unhealthy', NULL, true, '{min_errors}'),
+	('server_error_rate', 'server errors', '%', 'api.health.degraded', 'api.health.unhealthy', NULL, true, '{min_errors}'),
 	('latency_p95', 'latency (p95)', 'ms', 'api.health.degraded', 'api.health.unhealthy', NULL, true, '{}'),
 	('latency_avg', 'average latency', 'ms', 'api.health.degraded', 'api.health.unhealthy', NULL, true, '{}'),
 	('rate_429', 'requests over the limit', '%', 'api.rate_limit.exceeded', 'api.rate_limit.exceeded', NULL, false, '{min_errors}'),

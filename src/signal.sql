@@ -29,14 +29,14 @@ BEGIN
 			COALESCE((r.params ->> 'min_cost')::double precision, 0) AS min_cost,
 			(r.params ->> 'min_errors')::numeric AS min_errors
 		FROM meter.alert_rule AS r
-		WHERE r.enabled AND r.signal = ANY (ARRAY['error_rate', 'latency_p95', 'latency_avg', 'rate_429',
-			'request_spike', 'cost_spike'])
+		WHERE r.enabled AND r.signal = ANY (ARRAY['error_rate', 'server_error_rate', 'latency_p95', 'latency_avg',
+			'rate_429', 'request_spike', 'cost_spike'])
 	), span AS (
 		SELECT e.span, bool_or(e.signal = ANY (ARRAY['latency_p95', 'latency_avg'])) AS with_latency
 		FROM enabled AS e GROUP BY e.span
 	), summed AS MATERIALIZED (
 		SELECT s.span, u.tenant, u.service, sum(u.requests) AS requests, sum(u.errors) AS errors,
-			sum(u.errors_429) AS refused, sum(u.cost) AS cost,
+			sum(u.errors - u.errors_4xx) AS server_errors, sum(u.errors_429) AS refused, sum(u.cost) AS cost,
 			@extschema@.meter_sketch_merge(u.latency) FILTER (WHERE s.with_latency) AS latency
 		FROM span AS s
 		JOIN meter.usage_recent AS u ON u.bucket <= at AND u.bucket > at - s.span - CASE WHEN u.is_hour
@@ -47,6 +47,7 @@ BEGIN
 		SELECT m.*, l.*, n.requests AS normal_requests, n.cost AS normal_cost
 		FROM (
 			SELECT s.*, (100.0 * (s.errors - s.refused) / NULLIF(s.requests - s.refused, 0))::numeric AS error_rate,
+				(100.0 * s.server_errors / NULLIF(s.requests - s.refused, 0))::numeric AS server_error_rate,
 				(100.0 * s.refused / NULLIF(s.requests, 0))::numeric AS rate_429,
 				@extschema@.meter_percentile(s.latency, 0.95) AS latency_p95,
 				@extschema@.meter_sketch_avg(s.latency) AS latency_avg
@@ -67,13 +68,16 @@ BEGIN
 			HAVING count(*) = 2
 		) AS n ON m.span = interval '1 hour' AND n.tenant = m.tenant AND COALESCE(n.service, '') = COALESCE(m.service, '')
 	), valued AS (
-		SELECT e.rule, e.threshold, m.*,
+		SELECT e.rule, e.signal, e.threshold, m.*,
 			CASE e.signal
 				-- Fewer errors than min_errors are below the threshold, whatever their rate is;
 				-- that is a value, so that an alert ends.
 				WHEN 'error_rate' THEN CASE WHEN m.requests - m.refused >= e.min_events THEN
 					LEAST(m.error_rate, CASE WHEN m.errors - m.refused < e.min_errors
 						THEN trunc(e.threshold * (m.errors - m.refused) / e.min_errors, 2) END) END
+				WHEN 'server_error_rate' THEN CASE WHEN m.requests - m.refused >= e.min_events THEN
+					LEAST(m.server_error_rate, CASE WHEN m.server_errors < e.min_errors
+						THEN trunc(e.threshold * m.server_errors / e.min_errors, 2) END) END
 				WHEN 'rate_429' THEN CASE WHEN m.requests >= e.min_events THEN
 					LEAST(m.rate_429, CASE WHEN m.refused < e.min_errors
 						THEN trunc(e.threshold * m.refused / e.min_errors, 2) END) END
@@ -92,14 +96,14 @@ BEGIN
 	)
 	SELECT v.rule, v.tenant, v.service, round(v.value, 2),
 		CASE WHEN v.value >= v.threshold THEN jsonb_strip_nulls(jsonb_build_object('requests', v.requests, 'errors', v.errors,
-			'refused', v.refused, 'cost', trim_scale(v.cost), 'normal_requests', round(v.normal_requests::numeric, 1),
+			'server_errors', CASE WHEN v.signal = 'server_error_rate' THEN v.server_errors END, 'refused', v.refused, 'cost', trim_scale(v.cost), 'normal_requests', round(v.normal_requests::numeric, 1),
 			'normal_cost', trim_scale(round(v.normal_cost::numeric, 6)))) END
 	FROM valued AS v
 	WHERE v.value IS NOT NULL;
 END
 $$;
 COMMENT ON FUNCTION meter.signal_usage(timestamptz) IS
-'The signals error_rate (percent of requests that were not refused), rate_429 (percent), latency_p95 and latency_avg (ms), of the rule''s window up to an instant, and request_spike and cost_spike (multiple of what is normal), of the last hour';
+'The signals error_rate and server_error_rate (percent of requests that were not refused), rate_429 (percent), latency_p95 and latency_avg (ms), of the rule''s window up to an instant, and request_spike and cost_spike (multiple of what is normal), of the last hour';
 
 -- A row belongs to the windows that are longer than it is old, so it is added up by
 -- the shortest of these, and each window is the sum of what is of no longer ones.
