@@ -57,6 +57,10 @@ INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'cos
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'storage_growth', 5, '{"min_bytes": null}');
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'cost_spike', 5, '{"min_cost": 1e400}');
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'error_rate', 5, '{"min_errors": "5"}');
+INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('s', 'gauge_level', 5);
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": 5}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": " "}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": "cpu", "dims": "eu"}');
 
 -- A dump carries what was added or changed.
 SELECT extcondition[array_position(extconfig, 'meter.alert_rule'::regclass::oid)] FROM pg_extension WHERE extname = 'meter';

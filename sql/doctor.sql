@@ -319,7 +319,10 @@ INSERT INTO meter.budget (budget_id, tenant, service, amount) VALUES
 INSERT INTO meter.alert_rule (rule, signal, threshold, tenant, service) VALUES
 	('slow', 'latency_avg', 5, 'acme', 'web'), ('mute lag', 'pipeline_lag', 5, 'acme', NULL),
 	('mute quota', 'quota', 5, NULL, 'api');
-INSERT INTO meter.alert_rule (rule, signal, threshold, tenant, params) VALUES ('mute burn', 'burn_rate', 5, 'bolt', '{"short_window": "5 minutes"}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, tenant, params) VALUES ('mute burn', 'burn_rate', 5, 'bolt', '{"short_window": "5 minutes"}'),
+	('mute level', 'gauge_level', 5, NULL, '{"metric": "tokens"}'), ('odd level', 'gauge_level', 5, NULL, '{"metric": "dusk"}'),
+	('odd part', 'gauge_level', 5, NULL, '{"metric": "cpu", "dims": {"zone": 1}}');
+INSERT INTO meter.metric (metric, kind) VALUES ('cpu', 'gauge');
 INSERT INTO meter.slo (slo, tenant, target) VALUES ('erin', 'erik', 99);
 INSERT INTO meter.gauge_limit (gauge_limit_id, metric, max) VALUES ('00000000-0000-0000-0000-000000000008', 'disk', 5);
 INSERT INTO meter.cost_rate (component, metric, rate) VALUES ('network', 'traffic', 1);

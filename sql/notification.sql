@@ -6,10 +6,11 @@
 \set ECHO all
 INSERT INTO meter.alert_rule (rule, signal, severity, threshold)
 SELECT signal || '_' || severity, signal, severity, threshold
-FROM (SELECT signal FROM meter.alert_signal WHERE signal <> 'burn_rate') AS s
+FROM (SELECT signal FROM meter.alert_signal WHERE signal <> ALL ('{burn_rate,gauge_level}')) AS s
 CROSS JOIN (VALUES ('warning', 80), ('critical', 100)) AS v(severity, threshold);
 INSERT INTO meter.alert_rule (rule, signal, severity, threshold, params)
-VALUES ('burn_rate_warning', 'burn_rate', 'warning', 80, '{"short_window": "1 hour"}');
+VALUES ('burn_rate_warning', 'burn_rate', 'warning', 80, '{"short_window": "1 hour"}'),
+	('gauge_level_warning', 'gauge_level', 'warning', 80, '{"metric": "disk"}');
 
 -- As which event each signal is told, and how it ends: health that has recovered
 -- says so once for each tenant and service.

@@ -202,6 +202,49 @@ SELECT meter_rollup();
 SELECT rule, tenant, service, value, detail ->> 'threshold' AS threshold, detail ->> 'severity' AS severity,
 	detail ->> 'quota' AS quota, detail ->> 'spent' AS spent
 FROM meter.signal_state(now()) WHERE tenant = 'q' ORDER BY 1, 5;
+-- Levels.  The queue of a/s is 70 (an endpoint) + 40 (another, a month ago) + 15 (a method): 125,
+-- of a/t 7, of b (no service) 200, of "gone" 999, but it is cancelled, and of "old" 500, two months ago.
+-- Only the last sample of each counts.  Of a/s the hosts x and y of one region have 30 and 20 (dims).
+INSERT INTO meter.metric (metric, kind, unit, dimensions) VALUES
+	('queue', 'gauge', 'jobs', '{}'), ('cpu', 'gauge', NULL, '{region,host}');
+INSERT INTO meter.tenant (tenant, status) VALUES ('gone', 'cancelled');
+SELECT meter_track('a', 'queue', 900, service => 's', endpoint => '/e', at => now() - interval '2 minutes'),
+	meter_track('a', 'queue', 70, service => 's', endpoint => '/e', at => now() - interval '1 minute'),
+	meter_track('a', 'queue', 40, service => 's', endpoint => '/f', at => date_trunc('month', now()) - interval '1 day'),
+	meter_track('a', 'queue', 15, service => 's', endpoint => '/e', method => 'GET'),
+	meter_track('a', 'queue', 7, service => 't'), meter_track('b', 'queue', 200), meter_track('gone', 'queue', 999),
+	meter_track('old', 'queue', 500, at => now() - interval '63 days');
+SELECT count(meter_track('a', 'cpu', q, service => 's', metadata => jsonb_build_object('region', r, 'host', h)))
+FROM (VALUES (30, 'eu', 'x'), (20, 'eu', 'y'), (99, 'us', 'z')) AS v(q, r, h);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+UPDATE meter.alert_rule SET enabled = false;
+INSERT INTO meter.alert_rule (rule, signal, threshold, tenant, service, params) VALUES
+	('queues', 'gauge_level', 100, NULL, NULL, '{"metric": "queue"}'),
+	('queue of a/t', 'gauge_level', 7, 'a', 't', '{"metric": "queue"}'),
+	('europe', 'gauge_level', 50, NULL, NULL, '{"metric": "cpu", "dims": {"region": "eu"}}'),
+	('host x', 'gauge_level', 50, 'a', NULL, '{"metric": "cpu", "dims": {"region": "eu", "host": "x"}}'),
+	('host of none', 'gauge_level', 1, NULL, NULL, '{"metric": "cpu", "dims": {"host": "w"}}'),
+	('no gauge', 'gauge_level', 1, NULL, NULL, '{"metric": "api_requests"}');
+SELECT rule, tenant, service, value, detail FROM meter.signal_state(now()) ORDER BY 1, 2, 3;
+-- of named tenants only
+DELETE FROM meter.alert_rule WHERE signal = 'gauge_level' AND tenant IS NULL;
+SELECT rule, tenant, service, value FROM meter.signal_state(now()) ORDER BY 1, 2, 3;
+-- over for as long as the rule says, and then not any more
+INSERT INTO meter.alert_rule (rule, signal, threshold, for_duration, params) VALUES
+	('for 10 minutes', 'gauge_level', 200, '10 minutes', '{"metric": "queue"}');
+DELETE FROM meter.alert_rule WHERE rule = 'queue of a/t';
+SELECT fired, pending FROM meter_evaluate_alerts(now() - interval '10 minutes 1 second');
+SELECT fired, pending FROM meter_evaluate_alerts(now() - interval '1 minute');
+SELECT fired, pending FROM meter_evaluate_alerts(now());
+SELECT rule, state, title FROM meter.alert;
+SELECT kind, title FROM meter.notification;
+SELECT meter_track('b', 'queue', 199);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT resolved FROM meter_evaluate_alerts(now());
+TRUNCATE meter.alert, meter.incident, meter.incident_update, meter.notification, meter.alert_evaluation CASCADE;
+DELETE FROM meter.alert_rule WHERE signal = 'gauge_level';
 -- all together, and what comes of it
 UPDATE meter.alert_rule SET enabled = true;
 SELECT fired, resolved, firing FROM meter_evaluate_alerts(now());

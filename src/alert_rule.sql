@@ -55,7 +55,7 @@ COMMENT ON COLUMN meter.alert_rule.tenant IS 'the tenant for whom the rule is; n
 COMMENT ON COLUMN meter.alert_rule.service IS 'the service for which the rule is; null: each';
 COMMENT ON COLUMN meter.alert_rule.enabled IS 'false: there are no such alerts, and those there are end';
 COMMENT ON COLUMN meter.alert_rule.params IS
-'what only some signals need, an object; short_window: of burn_rate, the second, shorter window; min_errors: of error_rate, server_error_rate and rate_429, how many errors it takes at least; min_cost: of cost_spike, how much cost; min_bytes: of storage_growth, how large it is at least. Which ones a signal knows is in meter.alert_signal';
+'what only some signals need, an object; short_window: of burn_rate, the second, shorter window; min_errors: of error_rate, server_error_rate and rate_429, how many errors it takes at least; min_cost: of cost_spike, how much cost; min_bytes: of storage_growth, how large it is at least; metric: of gauge_level, which gauge; dims: of gauge_level, dimensions that it has to have. Which ones a signal knows is in meter.alert_signal';
 COMMENT ON COLUMN meter.alert_rule.description IS 'what the rule is for, for people';
 COMMENT ON COLUMN meter.alert_rule.builtin IS 'whether the extension has brought the rule';
 COMMENT ON COLUMN meter.alert_rule.changed_at IS
@@ -73,6 +73,13 @@ BEGIN
 		RETURN CASE WHEN type <> 'string' THEN 'It must be an interval, such as "5 minutes".'
 			WHEN word::interval < interval '1 minute' THEN 'It must be 1 minute or more.'
 			WHEN word::interval > "window" THEN 'It must not be longer than the window.' END;
+	ELSIF param = 'metric' THEN
+		RETURN CASE WHEN type <> 'string' THEN 'It must be the name of a metric, a string.'
+			WHEN octet_length(word) NOT BETWEEN 1 AND 64 OR word ~ '[[:cntrl:]]' OR word !~ '[^ ]'
+				THEN 'No metric can have that name.' END;
+	ELSIF param = 'dims' THEN
+		RETURN CASE WHEN type <> 'object' THEN 'It must be an object, such as {"region": "eu"}.'
+			WHEN octet_length(word) > 8192 THEN 'It is longer than 8192 bytes.' END;
 	END IF;
 	-- some are reckoned with as double precision
 	RETURN CASE WHEN type <> 'number' THEN 'It must be a number of 0 or more.'
@@ -94,7 +101,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	known text[];
-	required CONSTANT text := CASE NEW.signal WHEN 'burn_rate' THEN 'short_window' END;
+	required CONSTANT text := CASE NEW.signal WHEN 'burn_rate' THEN 'short_window' WHEN 'gauge_level' THEN 'metric' END;
 	param text;
 	given jsonb;
 	problem text;
@@ -168,7 +175,8 @@ FROM (VALUES
 	('pipeline_lag', 'lag of the pipeline', 's', 'api.pipeline.stale', 'api.pipeline.stale', NULL, false, '{}'),
 	('rejected_events', 'rejected events', NULL, 'api.events.rejected', 'api.events.rejected', NULL, false, '{}'),
 	('isolation_violation', 'isolation violations', NULL, 'api.isolation.alert', 'api.isolation.alert', NULL, false, '{}'),
-	('burn_rate', 'error budget burnt', 'times as fast as allowed', 'api.slo.burning', 'api.slo.burning', NULL, false, '{short_window}')
+	('burn_rate', 'error budget burnt', 'times as fast as allowed', 'api.slo.burning', 'api.slo.burning', NULL, false, '{short_window}'),
+	('gauge_level', 'level', NULL, 'api.level.high', 'api.level.high', NULL, false, '{metric,dims}')
 ) AS s(signal, label, unit, event, worse_event, worse_from, of_health, params);
 COMMENT ON VIEW meter.alert_signal IS
 'What can alert rules measure, in which unit, by which parameters, and as which event is an alert told?';

@@ -87,7 +87,7 @@ FROM (VALUES
 	(702, 'budget_error', 'warning', 'What was spent of a budget cannot be reckoned.'),
 	(703, 'alert_evaluation', 'warning', 'Alerts are not evaluated.'),
 	(704, 'alert_rule_off', 'info', 'An alert rule is off.'),
-	(705, 'alert_rule_mute', 'warning', 'An alert rule can never fire, as its signal has no values of a tenant or service.')
+	(705, 'alert_rule_mute', 'warning', 'An alert rule can never fire, as its signal has no values of a tenant, service or metric.')
 ) AS v(place, "check", severity, explanation);
 COMMENT ON VIEW meter.doctor_check IS
 'What does meter_doctor() look at?';

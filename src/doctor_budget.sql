@@ -65,14 +65,17 @@ AS $$
 		CASE WHEN r.signal = 'burn_rate' THEN format('No objective in meter.slo is for %s.',
 				concat_ws(' and ', 'tenant "' || r.tenant || '"', 'service "' || r.service || '"'))
 			WHEN r.signal = 'pipeline_lag' THEN 'The signal pipeline_lag is of the whole database, and the rule is for a tenant or service.'
+			WHEN r.signal = 'gauge_level' THEN format('The signal gauge_level is of gauges, and "%s" is none.', r.params ->> 'metric')
 			ELSE format('The signal %s is not by service, and the rule is for service "%s".', r.signal, r.service) END,
 		CASE WHEN r.signal = 'pipeline_lag' THEN format('UPDATE meter.alert_rule SET tenant = NULL, service = NULL WHERE rule = %L;', r.rule)
-			WHEN r.signal = 'burn_rate' THEN format('DELETE FROM meter.alert_rule WHERE rule = %L;', r.rule)
+			WHEN r.signal = ANY (ARRAY['burn_rate', 'gauge_level']) THEN format('DELETE FROM meter.alert_rule WHERE rule = %L;', r.rule)
 			ELSE format('UPDATE meter.alert_rule SET service = NULL WHERE rule = %L;', r.rule) END
 	FROM meter.alert_rule AS r
 	WHERE r.enabled AND CASE
 		WHEN r.signal = 'pipeline_lag' THEN num_nonnulls(r.tenant, r.service) > 0
 		WHEN r.signal = ANY (ARRAY['quota', 'storage_growth', 'rejected_events', 'isolation_violation']) THEN r.service IS NOT NULL
+		WHEN r.signal = 'gauge_level' THEN EXISTS (
+			SELECT FROM meter.metric AS m WHERE m.metric = r.params ->> 'metric' AND m.kind <> 'gauge')
 		WHEN r.signal = 'burn_rate' THEN num_nonnulls(r.tenant, r.service) > 0 AND NOT EXISTS (
 			SELECT FROM meter.slo AS o
 			WHERE (o.tenant = r.tenant OR r.tenant IS NULL OR o.tenant IS NULL)

@@ -16,7 +16,8 @@ AS $$
 		SELECT 'budget', format('budget_id = %L', b.budget_id), concat_ws(' on ', b.tenant, b.service), b.tenant, b.service, NULL, '{}'
 		FROM meter.budget AS b
 		UNION ALL
-		SELECT 'alert_rule', format('rule = %L', r.rule), r.rule, r.tenant, r.service, NULL, '{}'
+		SELECT 'alert_rule', format('rule = %L', r.rule), r.rule, r.tenant, r.service,
+			NULLIF(r.params ->> 'metric', 'api_requests'), COALESCE(r.params -> 'dims', '{}')
 		FROM meter.alert_rule AS r
 		WHERE r.enabled
 		UNION ALL
@@ -63,8 +64,11 @@ AS $$
 		AND NOT EXISTS (SELECT FROM used AS u WHERE u.service = n.service)
 	UNION ALL
 	SELECT 'unknown_metric', NULL, format('%s %s', n.relation, n.name), format('There is no metric "%s".', n.metric),
-		format(E'-- or, if it is misspelt: UPDATE meter.%s SET metric = ... WHERE %s;\nINSERT INTO meter.metric (metric) VALUES (%L) ON CONFLICT DO NOTHING;',
-			n.relation, n.key, n.metric)
+		format(E'-- or, if it is misspelt: UPDATE meter.%s SET %s = ... WHERE %s;\nINSERT INTO meter.metric (metric, kind) VALUES (%L, %L) ON CONFLICT DO NOTHING;',
+			n.relation, CASE n.relation WHEN 'alert_rule' THEN 'params' ELSE 'metric' END, n.key, n.metric,
+			CASE WHEN n.metric IN (SELECT g.metric FROM meter.gauge_limit AS g
+				UNION ALL SELECT r.params ->> 'metric' FROM meter.alert_rule AS r WHERE r.signal = 'gauge_level')
+				THEN 'gauge' ELSE 'counter' END)
 	FROM named AS n
 	WHERE n.metric IS NOT NULL AND NOT EXISTS (SELECT FROM metric AS m WHERE m.metric = n.metric)
 	UNION ALL

@@ -206,6 +206,10 @@ SET plan_cache_mode = force_custom_plan
 SET jit = off
 AS $$
 #variable_conflict use_column
+DECLARE
+	gauges text[];
+	-- null: all
+	gauge_tenants text[];
 BEGIN
 	IF EXISTS (SELECT FROM meter.alert_rule AS r WHERE r.enabled AND r.signal = 'budget') THEN
 		RETURN QUERY
@@ -237,6 +241,38 @@ BEGIN
 		FROM meter.alert_rule AS r
 		JOIN status AS s ON s.tenant = r.tenant OR r.tenant IS NULL
 		WHERE r.enabled AND r.signal = 'quota' AND r.service IS NULL;
+	END IF;
+
+	SELECT array_agg(r.params ->> 'metric'), CASE WHEN bool_and(r.tenant IS NOT NULL) THEN array_agg(r.tenant) END
+	INTO gauges, gauge_tenants
+	FROM meter.alert_rule AS r WHERE r.enabled AND r.signal = 'gauge_level';
+	IF gauges IS NOT NULL THEN
+		RETURN QUERY
+		WITH last AS MATERIALIZED (
+			-- of these months, as meter.openmetrics_level
+			SELECT DISTINCT ON (l.tenant, l.metric, l.service, l.endpoint, l.method, l.dims)
+				l.tenant, l.metric, l.service, l.dims, l.level
+			FROM meter.gauge_last AS l
+			WHERE l.metric = ANY (gauges) AND (gauge_tenants IS NULL OR l.tenant = ANY (gauge_tenants))
+				AND l.month >= (date_trunc('month', at AT TIME ZONE 'UTC') - interval '1 month')::date
+			ORDER BY l.tenant, l.metric, l.service, l.endpoint, l.method, l.dims, l.month DESC
+		), summed AS (
+			SELECT r.rule, r.threshold, r.params, l.tenant, l.service, l.metric, sum(l.level) AS level
+			FROM meter.alert_rule AS r
+			JOIN last AS l ON l.metric = r.params ->> 'metric'
+				AND (l.tenant = r.tenant OR r.tenant IS NULL) AND (l.service = r.service OR r.service IS NULL)
+				AND l.dims @> COALESCE(r.params -> 'dims', '{}')
+			WHERE r.enabled AND r.signal = 'gauge_level'
+				-- whose levels would stay as they were
+				AND NOT EXISTS (SELECT FROM meter.tenant AS t WHERE t.tenant = l.tenant AND t.status = 'cancelled')
+			GROUP BY r.rule, l.tenant, l.service, l.metric
+		)
+		SELECT s.rule, s.tenant, s.service, s.level,
+			CASE WHEN s.level >= s.threshold THEN s.params || jsonb_build_object('title',
+				format('%s of %s: %s (threshold %s)', concat_ws(' ', s.metric, s.params ->> 'dims'), concat_ws('/', s.tenant, s.service),
+					concat_ws(' ', trim_scale(round(s.level, 2)), m.unit), trim_scale(s.threshold))) END
+		FROM summed AS s
+		LEFT JOIN meter.metric AS m ON m.metric = s.metric;
 	END IF;
 
 	RETURN QUERY
@@ -284,7 +320,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION meter.signal_state(timestamptz) IS
-'The signals budget and quota (percent used now), storage_growth (percent in the rule''s window, by samples), pipeline_lag (seconds that the oldest event has waited for log or rollup), rejected_events and isolation_violation (how many in the window)';
+'The signals budget and quota (percent used now), gauge_level (the level now, as of the last rollup), storage_growth (percent in the rule''s window, by samples), pipeline_lag (seconds that the oldest event has waited for log or rollup), rejected_events and isolation_violation (how many in the window)';
 
 CREATE FUNCTION meter.alert_measure(at timestamptz)
 RETURNS TABLE (rule text, tenant text, service text, value numeric, detail jsonb)
