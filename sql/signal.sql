@@ -245,6 +245,60 @@ SELECT meter_rollup();
 SELECT resolved FROM meter_evaluate_alerts(now());
 TRUNCATE meter.alert, meter.incident, meter.incident_update, meter.notification, meter.alert_evaluation CASCADE;
 DELETE FROM meter.alert_rule WHERE signal = 'gauge_level';
+
+-- What has stopped.  Jobs of a/nightly, three hours ago and before; of "gone", but it is
+-- cancelled; and of "old", eight days ago.  Requests are others.
+SELECT meter_track('a', 'job', service => 'nightly', at => now() - interval '3 hours'),
+	meter_track('a', 'job', service => 'nightly', at => now() - interval '2 days'),
+	meter_track('a', 'job', at => now() - interval '7 days' + interval '1 second'),
+	meter_track('gone', 'job', service => 'nightly', at => now() - interval '3 hours'),
+	meter_track('old', 'job', service => 'nightly', at => now() - interval '8 days'),
+	meter_track('a', service => 'nightly', at => now() - interval '2 hours');
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+-- with no rule nothing is noted
+SELECT count(*) FROM meter.signal_no_usage(now());
+SELECT (SELECT count(*) FROM meter.usage_last) AS last, (SELECT count(*) FROM meter.usage_last_metric) AS metrics;
+INSERT INTO meter.alert_rule (rule, signal, threshold, tenant, service, params) VALUES
+	('no job', 'no_usage', 10800, NULL, NULL, '{"metric": "job"}'),
+	('nightly', 'no_usage', 7201, NULL, 'nightly', '{}'),
+	('old', 'no_usage', 604800, 'old', 'nightly', '{"metric": "job"}'),
+	('never', 'no_usage', 60, 'a', 'never', '{}'),
+	('gone', 'no_usage', 60, 'gone', 'nightly', '{"metric": "job"}');
+SELECT rule, tenant, service, value, detail FROM meter.signal_no_usage(now()) ORDER BY 1, 2, 3;
+-- from then on the rollup notes it, but what comes late is not the last; a value is no
+-- better than what is rolled up, and an event waits since an hour
+SELECT meter_track('a', 'job', service => 'nightly', at => now() - interval '100 minutes'),
+	meter_track('a', 'job', service => 'nightly', at => now() - interval '5 hours'),
+	meter_track('b', 'job', at => now() - interval '1 minute'),
+	meter_track('a', service => 'nightly', at => now() - interval '4 hours'),
+	meter_track('a', 'backup', service => 'nightly', at => now() - interval '90 minutes');
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT rule, tenant, service, value FROM meter.signal_no_usage(now()) WHERE rule IN ('no job', 'nightly') ORDER BY 1, 2, 3;
+INSERT INTO meter.inbox (tenant, received_at) VALUES ('b', now() - interval '1 hour');
+SELECT rule, tenant, service, value FROM meter.signal_no_usage(now()) WHERE rule IN ('no job', 'nightly') ORDER BY 1, 2, 3;
+TRUNCATE meter.inbox;
+-- an alert comes, and ends with the next event; what was seven days ago is forgotten
+SELECT fired FROM meter_evaluate_alerts(now() - interval '5 minutes');
+SELECT rule, state, title FROM meter.alert ORDER BY 1;
+DELETE FROM meter.alert_rule WHERE rule IN ('old', 'never', 'nightly');
+UPDATE meter.alert_rule SET threshold = 6000 WHERE rule = 'no job';
+SELECT fired FROM meter_evaluate_alerts(now());
+SELECT rule, tenant, service, title FROM meter.alert WHERE state = 'firing' ORDER BY service;
+SELECT meter_track('a', 'job', service => 'nightly', at => now() - interval '2 seconds');
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT resolved FROM meter_evaluate_alerts(now());
+SELECT state, reason, value FROM meter.alert WHERE service = 'nightly' AND rule = 'no job';
+SELECT count(*) FROM meter.signal_no_usage(now() + interval '2 seconds');
+SELECT metric, tenant, service, now() - last_at AS ago FROM meter.usage_last ORDER BY 1, 2, 3;
+-- with the rule its metric ends
+UPDATE meter.alert_rule SET enabled = false WHERE rule IN ('no job', 'gone');
+SELECT count(*) FROM meter.signal_no_usage(now());
+SELECT (SELECT count(*) FROM meter.usage_last) AS last, (SELECT count(*) FROM meter.usage_last_metric) AS metrics;
+TRUNCATE meter.alert, meter.incident, meter.incident_update, meter.notification, meter.alert_evaluation CASCADE;
+DELETE FROM meter.alert_rule WHERE signal = 'no_usage';
 -- all together, and what comes of it
 UPDATE meter.alert_rule SET enabled = true;
 SELECT fired, resolved, firing FROM meter_evaluate_alerts(now());

@@ -55,7 +55,7 @@ COMMENT ON COLUMN meter.alert_rule.tenant IS 'the tenant for whom the rule is; n
 COMMENT ON COLUMN meter.alert_rule.service IS 'the service for which the rule is; null: each';
 COMMENT ON COLUMN meter.alert_rule.enabled IS 'false: there are no such alerts, and those there are end';
 COMMENT ON COLUMN meter.alert_rule.params IS
-'what only some signals need, an object; short_window: of burn_rate, the second, shorter window; min_errors: of error_rate, server_error_rate and rate_429, how many errors it takes at least; min_cost: of cost_spike, how much cost; min_bytes: of storage_growth, how large it is at least; metric: of gauge_level, which gauge; dims: of gauge_level, dimensions that it has to have. Which ones a signal knows is in meter.alert_signal';
+'what only some signals need, an object; short_window: of burn_rate, the second, shorter window; min_errors: of error_rate, server_error_rate and rate_429, how many errors it takes at least; min_cost: of cost_spike, how much cost; min_bytes: of storage_growth, how large it is at least; metric: of gauge_level, which gauge, and of no_usage, whose events, api_requests if not given; dims: of gauge_level, dimensions that it has to have. Which ones a signal knows is in meter.alert_signal';
 COMMENT ON COLUMN meter.alert_rule.description IS 'what the rule is for, for people';
 COMMENT ON COLUMN meter.alert_rule.builtin IS 'whether the extension has brought the rule';
 COMMENT ON COLUMN meter.alert_rule.changed_at IS
@@ -112,6 +112,12 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 				HINT = format('It is one of %s.', (SELECT string_agg(s.signal, ', ') FROM meter.alert_signal AS s)),
 				SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'signal';
+	END IF;
+	IF NEW.signal = 'no_usage' AND NEW.threshold > 7 * 86400 THEN
+		RAISE EXCEPTION 'invalid threshold of alert rule "%"', NEW.rule
+			USING ERRCODE = 'invalid_parameter_value',
+				DETAIL = 'The signal no_usage is 604800 at most: the seconds of 7 days.',
+				SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'threshold';
 	END IF;
 	-- what cannot be read would stop the evaluation of all
 	FOR param, given IN SELECT p.key, p.value
@@ -176,7 +182,8 @@ FROM (VALUES
 	('rejected_events', 'rejected events', NULL, 'api.events.rejected', 'api.events.rejected', NULL, false, '{}'),
 	('isolation_violation', 'isolation violations', NULL, 'api.isolation.alert', 'api.isolation.alert', NULL, false, '{}'),
 	('burn_rate', 'error budget burnt', 'times as fast as allowed', 'api.slo.burning', 'api.slo.burning', NULL, false, '{short_window}'),
-	('gauge_level', 'level', NULL, 'api.level.high', 'api.level.high', NULL, false, '{metric,dims}')
+	('gauge_level', 'level', NULL, 'api.level.high', 'api.level.high', NULL, false, '{metric,dims}'),
+	('no_usage', 'time without usage', 's', 'api.usage.missing', 'api.usage.missing', NULL, false, '{metric}')
 ) AS s(signal, label, unit, event, worse_event, worse_from, of_health, params);
 COMMENT ON VIEW meter.alert_signal IS
 'What can alert rules measure, in which unit, by which parameters, and as which event is an alert told?';

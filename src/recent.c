@@ -6,6 +6,8 @@
  * adds it up to rows of meter.usage_recent.  A batch is of the minute since the
  * last rollup as a rule, so the time of its last event tells which five minutes
  * it belongs to.
+ *
+ * And it notes when the last event was of what somebody waits for.
  */
 #include "postgres.h"
 
@@ -40,11 +42,23 @@
 	" cost = r.cost + EXCLUDED.cost," \
 	" latency = %1$s.meter_sketch_union(r.latency, EXCLUDED.latency)"
 
+/* meter.usage_last_follow() begins and ends with a metric. */
+#define ADD_LAST \
+	"INSERT INTO meter.usage_last AS l (metric, tenant, service, last_at) " \
+	"SELECT u.metric, u.tenant, u.service, max(u.last_at) " \
+	"FROM " ROLLUP_HOURS " AS u " \
+	"WHERE u.metric IN (SELECT m.metric FROM meter.usage_last_metric AS m) " \
+	"GROUP BY u.metric, u.tenant, u.service " \
+	"ON CONFLICT (metric, tenant, service) DO UPDATE SET last_at = EXCLUDED.last_at " \
+	"WHERE EXCLUDED.last_at > l.last_at"
+
 void
 recent_add(const char *schema)
 {
 	if (SPI_execute(psprintf(ADD, quote_identifier(schema)), false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not write meter.usage_recent");
+	if (SPI_execute(ADD_LAST, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not write meter.usage_last");
 }
 
 void

@@ -62,6 +62,68 @@ $$;
 COMMENT ON FUNCTION meter.recent_fold(timestamptz) IS
 'Part of meter_rollup(): make hours of the five minutes that are older than three hours, and forget hours that are older than three days, as of an instant';
 
+-- --- the last event of a metric -----------------------------------------------
+
+-- Of the metrics that a rule asks for only, so that a rollup of others costs nothing.
+CREATE TABLE meter.usage_last_metric (
+	metric text COLLATE "C" PRIMARY KEY
+);
+COMMENT ON TABLE meter.usage_last_metric IS
+'Metrics whose last events meter.usage_last has: those of enabled rules with the signal no_usage, as of the last evaluation';
+COMMENT ON COLUMN meter.usage_last_metric.metric IS 'the metric';
+
+CREATE TABLE meter.usage_last (
+	metric text COLLATE "C" NOT NULL,
+	tenant text COLLATE "C" NOT NULL,
+	service text COLLATE "C",
+	last_at timestamptz NOT NULL,
+	CONSTRAINT usage_last_key UNIQUE NULLS NOT DISTINCT (metric, tenant, service)
+) WITH (fillfactor = 70);
+-- no column of the index may be null for USING INDEX
+ALTER TABLE meter.usage_last REPLICA IDENTITY FULL;
+COMMENT ON TABLE meter.usage_last IS
+'When was the last event of each metric of meter.usage_last_metric, by tenant and service, if it was in the last seven days? Written by meter_rollup(); corrections do not change it';
+COMMENT ON COLUMN meter.usage_last.metric IS 'what was metered';
+COMMENT ON COLUMN meter.usage_last.tenant IS 'whose event it was';
+COMMENT ON COLUMN meter.usage_last.service IS 'of which service; null: no service was given';
+COMMENT ON COLUMN meter.usage_last.last_at IS 'time of the last event';
+
+-- A rollup that is on its way does not see a metric that is new, nor do we see what
+-- it writes.  So what is here changes only while there is none, and may wait until
+-- the next time.
+CREATE FUNCTION meter.usage_last_follow(metrics text[], since timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET jit = off
+AS $$
+DECLARE
+	known CONSTANT text[] := ARRAY(SELECT m.metric FROM meter.usage_last_metric AS m);
+	added text[] := ARRAY(SELECT DISTINCT a.metric FROM unnest(metrics) AS a (metric) WHERE a.metric <> ALL (known));
+BEGIN
+	IF added = '{}' AND known <@ metrics
+		AND NOT EXISTS (SELECT FROM meter.usage_last AS l WHERE l.last_at <= since) THEN
+		RETURN;
+	END IF;
+	PERFORM FROM meter.consumer AS c WHERE c.name = 'rollup' FOR UPDATE SKIP LOCKED;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	DELETE FROM meter.usage_last_metric AS m WHERE m.metric <> ALL (metrics);
+	DELETE FROM meter.usage_last AS l WHERE l.metric <> ALL (metrics) OR l.last_at <= since;
+	IF added <> '{}' THEN
+		INSERT INTO meter.usage_last_metric (metric) SELECT unnest(added);
+		INSERT INTO meter.usage_last AS l (metric, tenant, service, last_at)
+		SELECT u.metric, u.tenant, u.service, max(u.last_at)
+		FROM meter.usage_hourly AS u
+		WHERE u.metric = ANY (added) AND u.hour > since - interval '1 hour' AND u.last_at > since
+		GROUP BY u.metric, u.tenant, u.service;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION meter.usage_last_follow(text[], timestamptz) IS
+'Have meter.usage_last be of these metrics, with what meter.usage_hourly has of those that are new, and of events after an instant; while meter_rollup() runs, or if it never has, nothing changes';
+
 -- --- what is normal ----------------------------------------------------------
 
 CREATE TABLE meter.usage_normal (

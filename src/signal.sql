@@ -197,6 +197,73 @@ $$;
 COMMENT ON FUNCTION meter.signal_burn_rate(timestamptz) IS
 'The signal burn_rate: for each objective of meter.slo how many times as fast as allowed its error budget is used up, the lower one of the rates in the rule''s window and in its parameter short_window';
 
+CREATE FUNCTION meter.oldest_waiting() RETURNS timestamptz
+LANGUAGE SQL VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+	SELECT LEAST(
+		(SELECT s.oldest_queued_at FROM meter.shared_state() AS s),
+		(SELECT min(i.received_at) FROM meter.inbox AS i),
+		(SELECT e.received_at FROM meter.event AS e
+		 WHERE e.seq = (SELECT c.last_seq + 1 FROM meter.consumer AS c WHERE c.name = 'rollup') LIMIT 1));
+END;
+COMMENT ON FUNCTION meter.oldest_waiting() IS
+'Since when the oldest event waits for the log or the rollup; null: none does';
+
+CREATE FUNCTION meter.signal_no_usage(at timestamptz)
+RETURNS TABLE (rule text, tenant text, service text, value numeric, detail jsonb)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1000
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET plan_cache_mode = force_custom_plan
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	longest CONSTANT interval := '7 days';
+	metrics CONSTANT text[] := ARRAY(SELECT DISTINCT COALESCE(r.params ->> 'metric', 'api_requests')
+		FROM meter.alert_rule AS r WHERE r.enabled AND r.signal = 'no_usage');
+	-- nothing is known of what came after that
+	known_until timestamptz;
+BEGIN
+	IF metrics <> '{}' OR EXISTS (SELECT FROM meter.usage_last_metric) THEN
+		PERFORM meter.usage_last_follow(metrics, at - longest);
+	END IF;
+	IF metrics = '{}' THEN
+		RETURN;
+	END IF;
+	known_until := LEAST(at, meter.oldest_waiting());
+	RETURN QUERY
+	WITH enabled AS MATERIALIZED (
+		SELECT r.rule, r.threshold, r.tenant, r.service, m.metric
+		FROM meter.alert_rule AS r
+		JOIN meter.usage_last_metric AS m ON m.metric = COALESCE(r.params ->> 'metric', 'api_requests')
+		WHERE r.enabled AND r.signal = 'no_usage'
+	), quiet AS (
+		SELECT e.rule, e.threshold, e.metric, l.tenant, l.service,
+			GREATEST(0, floor(extract(epoch FROM known_until - l.last_at))) AS seconds
+		FROM enabled AS e
+		JOIN meter.usage_last AS l ON l.metric = e.metric
+			AND (l.tenant = e.tenant OR e.tenant IS NULL) AND (l.service = e.service OR e.service IS NULL)
+		WHERE l.last_at > at - longest
+		UNION ALL
+		-- who is named is missed also after that, or if it never was
+		SELECT e.rule, e.threshold, e.metric, e.tenant, e.service, floor(extract(epoch FROM longest))
+		FROM enabled AS e
+		WHERE e.tenant IS NOT NULL AND e.service IS NOT NULL AND NOT EXISTS (
+			SELECT FROM meter.usage_last AS l
+			WHERE l.metric = e.metric AND l.tenant = e.tenant AND l.service = e.service AND l.last_at > at - longest)
+	)
+	SELECT q.rule, q.tenant, q.service, q.seconds,
+		CASE WHEN q.seconds >= q.threshold THEN jsonb_build_object('metric', q.metric, 'title',
+			format('no %s of %s for %s s (threshold %s)', q.metric, concat_ws('/', q.tenant, q.service),
+				q.seconds, trim_scale(q.threshold))) END
+	FROM quiet AS q
+	WHERE NOT EXISTS (SELECT FROM meter.tenant AS t WHERE t.tenant = q.tenant AND t.status = 'cancelled');
+END
+$$;
+COMMENT ON FUNCTION meter.signal_no_usage(timestamptz) IS
+'The signal no_usage: seconds since the last event of a metric, of each tenant and service with one in the last seven days, as of the last rollup; of a tenant and service that a rule names, 604800 without one';
+
 CREATE FUNCTION meter.signal_state(at timestamptz)
 RETURNS TABLE (rule text, tenant text, service text, value numeric, detail jsonb)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 1000
@@ -292,11 +359,7 @@ BEGIN
 
 	RETURN QUERY
 	WITH waiting AS MATERIALIZED (
-		SELECT GREATEST(0, extract(epoch FROM at - LEAST(
-				(SELECT s.oldest_queued_at FROM meter.shared_state() AS s),
-				(SELECT min(i.received_at) FROM meter.inbox AS i),
-				(SELECT e.received_at FROM meter.event AS e
-				 WHERE e.seq = (SELECT c.last_seq + 1 FROM meter.consumer AS c WHERE c.name = 'rollup') LIMIT 1)))) AS seconds
+		SELECT GREATEST(0, extract(epoch FROM at - meter.oldest_waiting())) AS seconds
 		WHERE EXISTS (SELECT FROM meter.alert_rule AS r WHERE r.enabled AND r.signal = 'pipeline_lag')
 	)
 	SELECT r.rule, NULL::text, NULL::text, round(COALESCE(w.seconds, 0)), NULL::jsonb
@@ -329,6 +392,8 @@ BEGIN ATOMIC
 	SELECT u.* FROM meter.signal_usage(alert_measure.at) AS u
 	UNION ALL
 	SELECT b.* FROM meter.signal_burn_rate(alert_measure.at) AS b
+	UNION ALL
+	SELECT n.* FROM meter.signal_no_usage(alert_measure.at) AS n
 	UNION ALL
 	SELECT s.* FROM meter.signal_state(alert_measure.at) AS s;
 END;

@@ -179,6 +179,27 @@ like(answer_of($person), qr/ERROR:  alert .* is resolved/, 'an alert that was en
 is(ask(q{SELECT status FROM meter.incident ORDER BY opened_at DESC LIMIT 1}), 'resolved', 'its incident is over');
 close_session($_) for $evaluation, $person;
 
+# --- what has stopped --------------------------------------------------------
+
+# A rollup that is on its way when a rule comes does not know that its events are
+# waited for: so they are looked up when it has ended.
+my $rollup = open_session();
+ask(q{INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('quiet', 'no_usage', 3600, '{"metric": "job"}')});
+ask(q{SELECT meter_track('busy', 'job'), meter_track('late', 'job', at => now() - interval '2 hours'); SELECT meter_flush()});
+in_session($rollup, 'BEGIN; SELECT meter_rollup()');
+is(ask('SELECT count(*) FROM meter.signal_no_usage(now())'), '0', 'while a rollup runs, nothing is said of a new rule');
+is(ask('SELECT count(*) FROM meter.usage_last_metric'), '0', 'nor noted');
+in_session($rollup, 'COMMIT');
+is(ask('SELECT tenant, value >= 7200 FROM meter.signal_no_usage(now()) ORDER BY 1'), "busy|f\nlate|t", 'then its events count');
+# and when it is known to the rollup, it is found while one runs
+ask(q{SELECT meter_track('late', 'job'); SELECT meter_flush()});
+in_session($rollup, 'BEGIN; SELECT meter_rollup()');
+is(ask(q{SELECT value >= 7200 FROM meter.signal_no_usage(now()) WHERE tenant = 'late'}), 't', 'as of the last rollup');
+in_session($rollup, 'COMMIT');
+is(ask(q{SELECT value < 7200 FROM meter.signal_no_usage(now()) WHERE tenant = 'late'}), 't', 'as of the next one');
+ask(q{DELETE FROM meter.alert_rule WHERE rule = 'quiet'});
+close_session($rollup);
+
 # --- the background worker ---------------------------------------------------
 
 # It evaluates after the rollup, and goes on while an alert is open, though no
