@@ -97,6 +97,50 @@ SELECT count(*) FROM meter.usage_normal;
 SELECT used('2026-03-03 12:00', 'late', 100);
 SELECT meter.normal_learn('2026-03-10');
 SELECT count(*) FROM meter.usage_normal WHERE tenant = 'late';
+-- unless the rollup has told that usage of one of the ten days has changed; of "daily"
+-- nobody has told.  It waits for a hundred times as long as it took.
+BEGIN;
+SELECT used('2026-02-24 12:00', 'late', 300);
+UPDATE meter.usage_hourly SET events = 1000 WHERE tenant = 'daily';
+UPDATE meter.usage_normal_day SET seq = 1, took = '0';
+SELECT meter.usage_position();
+TRUNCATE meter.usage_late;
+INSERT INTO meter.usage_late VALUES ('late', '2026-03-02', '2026-03-02', 2), ('late', '2026-03-10', '2026-03-10', 2), ('late', '2026-03-09', '2026-03-09', 1);
+SELECT meter.normal_learn('2026-03-10');
+SELECT count(*) FROM meter.usage_normal WHERE tenant = 'late';
+INSERT INTO meter.usage_late VALUES ('late', '2026-03-03', '2026-03-03', 2);
+UPDATE meter.usage_normal_day SET took = '1 hour';
+SELECT meter.normal_learn('2026-03-10');
+SELECT count(*) FROM meter.usage_normal WHERE tenant = 'late';
+UPDATE meter.usage_normal_day SET learnt_at = learnt_at - interval '100 hours';
+SELECT meter.normal_learn('2026-03-10');
+SELECT tenant, service, requests FROM meter.usage_normal WHERE hour_of_day = 12 ORDER BY tenant, service;
+SELECT seq, clock_timestamp() - learnt_at < '1 hour' AS learnt, took > '0' AND took < '1 hour' AS took FROM meter.usage_normal_day;
+-- and that once
+UPDATE meter.usage_normal_day SET took = '0';
+DELETE FROM meter.usage_normal;
+SELECT meter.normal_learn('2026-03-10');
+SELECT count(*) FROM meter.usage_normal;
+ROLLBACK;
+-- history that is loaded when today was learnt already: half a dollar an hour is normal
+BEGIN;
+UPDATE meter.alert_rule SET enabled = rule = 'cost spike';
+SELECT meter_track('x');
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT fired FROM meter_evaluate_alerts();
+SELECT count(*) > 0 AS learnt, (SELECT count(*) FROM meter.usage_normal WHERE tenant = 'spiky') AS normal FROM meter.usage_normal_day;
+SELECT count(meter_track('spiky', cost => 0.5, at => h.hour)) FROM generate_series(now() - interval '7 days', now() - interval '1 hour', interval '1 hour') AS h(hour);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT meter_track('spiky', cost => 6);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+UPDATE meter.usage_normal_day SET took = '0';
+SELECT fired FROM meter_evaluate_alerts();
+-- the half dollar of an hour ago may be in it
+SELECT rule, tenant, value BETWEEN 12 AND 13 AS twelve_times FROM meter.alert;
+ROLLBACK;
 SELECT meter.normal_learn('2026-03-11');
 SELECT day, count(*) FROM meter.usage_normal GROUP BY 1 ORDER BY 1;
 SELECT meter.normal_learn('2026-03-25');

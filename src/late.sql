@@ -17,6 +17,9 @@ COMMENT ON COLUMN meter.usage_late.seq IS
 'position of the log up to which meter_rollup() had come when it changed the day last';
 SELECT pg_catalog.pg_extension_config_dump('meter.usage_late', '');
 
+-- for who looks at a few days of all tenants each minute
+CREATE INDEX usage_late_day_idx ON meter.usage_late (day, seq);
+
 CREATE FUNCTION meter.usage_position() RETURNS bigint
 LANGUAGE SQL STABLE PARALLEL SAFE
 RETURN COALESCE((SELECT last_seq FROM meter.consumer WHERE name = 'rollup'), 0);

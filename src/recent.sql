@@ -139,7 +139,7 @@ CREATE TABLE meter.usage_normal (
 -- no column of the index may be null for USING INDEX
 ALTER TABLE meter.usage_normal REPLICA IDENTITY FULL;
 COMMENT ON TABLE meter.usage_normal IS
-'What is normal in the hours of today: the median of the same hour of the same weekday in the four weeks before, or where there are less than two of these, of the ten days that are looked at, if there are three. Learnt from meter.usage_hourly once a day';
+'What is normal in the hours of today: the median of the same hour of the same weekday in the four weeks before, or where there are less than two of these, of the ten days that are looked at, if there are three. Learnt from meter.usage_hourly once a day, and anew of tenants whose usage of these days has changed since';
 COMMENT ON COLUMN meter.usage_normal.day IS 'for which day, UTC';
 COMMENT ON COLUMN meter.usage_normal.hour_of_day IS 'for which of its hours, 0 to 23';
 COMMENT ON COLUMN meter.usage_normal.tenant IS 'whose usage';
@@ -150,37 +150,68 @@ COMMENT ON COLUMN meter.usage_normal.days IS 'of how many days it is the median'
 
 CREATE TABLE meter.usage_normal_day (
 	day date PRIMARY KEY,
-	learnt_at timestamptz NOT NULL DEFAULT now()
+	seq bigint NOT NULL,
+	learnt_at timestamptz NOT NULL,
+	took interval NOT NULL
 );
 COMMENT ON TABLE meter.usage_normal_day IS 'For which days meter.usage_normal was learnt';
 COMMENT ON COLUMN meter.usage_normal_day.day IS 'the day';
-COMMENT ON COLUMN meter.usage_normal_day.learnt_at IS 'when';
+COMMENT ON COLUMN meter.usage_normal_day.seq IS
+'position of the log up to which usage was rolled up then; what has changed later has a higher one in meter.usage_late';
+COMMENT ON COLUMN meter.usage_normal_day.learnt_at IS 'when, the last time';
+COMMENT ON COLUMN meter.usage_normal_day.took IS 'how long that took';
 
+-- History can come when a day was learnt already: it was loaded, events were late,
+-- or were corrected.  The tenants of whom that is so are learnt anew, but so that it
+-- takes no more than a hundredth of the time.
 CREATE FUNCTION meter.normal_learn(of_day date) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 SET work_mem = '256MB'
+SET plan_cache_mode = force_custom_plan
 SET enable_mergejoin = off
 AS $$
 DECLARE
 	-- days before
 	sample CONSTANT integer[] := '{1,2,3,4,5,6,7,14,21,28}';
 	weekly CONSTANT integer := (1 << 7) | (1 << 14) | (1 << 21) | (1 << 28);
+	began CONSTANT timestamptz := clock_timestamp();
+	-- before usage is read, so that nothing is missed
+	upto CONSTANT bigint := meter.usage_position();
+	known meter.usage_normal_day;
+	-- null: all
+	tenants text[];
 BEGIN
-	INSERT INTO meter.usage_normal_day AS d (day) VALUES (of_day) ON CONFLICT (day) DO NOTHING;
-	IF NOT FOUND THEN
-		RETURN;
+	INSERT INTO meter.usage_normal_day AS d (day, seq, learnt_at, took) VALUES (of_day, upto, began, '0')
+	ON CONFLICT (day) DO NOTHING;
+	IF FOUND THEN
+		DELETE FROM meter.usage_normal AS n WHERE n.day NOT BETWEEN of_day - 1 AND of_day + 1;
+		DELETE FROM meter.usage_normal_day AS d WHERE d.day NOT BETWEEN of_day - 1 AND of_day + 1;
+	ELSE
+		SELECT d.* INTO known FROM meter.usage_normal_day AS d WHERE d.day = of_day;
+		IF began < known.learnt_at + 100 * known.took THEN
+			RETURN;
+		END IF;
+		SELECT array_agg(DISTINCT l.tenant) INTO tenants
+		FROM meter.usage_late AS l
+		WHERE l.day = ANY (ARRAY(SELECT of_day - d.k FROM unnest(sample) AS d (k))) AND l.seq > known.seq;
+		IF tenants IS NULL THEN
+			RETURN;
+		END IF;
+		UPDATE meter.usage_normal_day AS d SET seq = upto WHERE d.day = of_day AND d.seq = known.seq;
+		IF NOT FOUND THEN
+			RETURN;
+		END IF;
+		DELETE FROM meter.usage_normal AS n WHERE n.day = of_day AND n.tenant = ANY (tenants);
 	END IF;
-	DELETE FROM meter.usage_normal AS n WHERE n.day NOT BETWEEN of_day - 1 AND of_day + 1;
-	DELETE FROM meter.usage_normal_day AS d WHERE d.day NOT BETWEEN of_day - 1 AND of_day + 1;
 	INSERT INTO meter.usage_normal (day, hour_of_day, tenant, service, requests, cost, days)
 	WITH used AS MATERIALIZED (
 		SELECT u.hour, u.tenant, u.service,
 			COALESCE(sum(u.events) FILTER (WHERE u.metric = 'api_requests'), 0)::double precision AS requests,
 			COALESCE(sum(u.cost), 0)::double precision AS cost
 		FROM meter.usage_hourly AS u
-		WHERE (u.metric = 'api_requests' OR u.cost IS NOT NULL)
+		WHERE (u.metric = 'api_requests' OR u.cost IS NOT NULL) AND (tenants IS NULL OR u.tenant = ANY (tenants))
 			AND u.hour >= (of_day - 28)::timestamp AT TIME ZONE 'UTC' AND u.hour < of_day::timestamp AT TIME ZONE 'UTC'
 			AND of_day - (u.hour AT TIME ZONE 'UTC')::date = ANY (sample)
 		GROUP BY u.tenant, u.service, u.hour
@@ -204,7 +235,9 @@ BEGIN
 	LEFT JOIN used AS u ON u.tenant = c.tenant AND COALESCE(u.service, '') = COALESCE(c.service, '')
 		AND u.hour = (of_day - c.k)::timestamp AT TIME ZONE 'UTC' + h.hour * interval '1 hour'
 	GROUP BY h.hour, c.tenant, c.service;
+	UPDATE meter.usage_normal_day AS d SET learnt_at = clock_timestamp(), took = clock_timestamp() - began
+	WHERE d.day = of_day;
 END
 $$;
 COMMENT ON FUNCTION meter.normal_learn(date) IS
-'Learn what is normal in the hours of a day, unless that is known, and forget what was of other days';
+'Learn what is normal in the hours of a day, unless that is known, and forget what was of other days; of a day that is known, learn it anew of the tenants whose usage of the days before has changed since, unless the last time was less than a hundred times as long ago as it took';

@@ -31,6 +31,14 @@ sub prints
 	return;
 }
 
+# Where alerts were evaluated before the history came, its spike is found all the same.
+$node->safe_psql('postgres', 'CREATE DATABASE evaluated');
+$node->safe_psql('evaluated', q{CREATE EXTENSION meter CASCADE; SELECT meter_track('x'); SELECT meter_flush(); SELECT meter_rollup();
+	SELECT meter_evaluate_alerts(); SELECT 1 / count(*) FROM meter.usage_normal_day});
+($status, my $again) = $node->psql('evaluated', undef, on_error_stop => 1, extra_params => [ '-f', $example ]);
+is($status, 0, 'the example runs again');
+like($again, qr/^support\|mistral\|critical\|t$/m, 'a spike is told though what is normal was learnt before');
+
 # --- what is worked out by hand ------------------------------------------------
 
 prints("anthropic|claude|unchanged|\nopenai|dall-e-3|skipped|no price per token\nopenai|gpt-4|changed|",
