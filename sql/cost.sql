@@ -21,6 +21,7 @@ INSERT INTO meter.cost_rate (component, metric, rate, divisor) VALUES ('c', 'm',
 INSERT INTO meter.cost_rate (component, metric, rate, divisor) VALUES ('c', 'm', 1, 'Infinity');
 INSERT INTO meter.cost_rate (component, metric, rate, aggregation) VALUES ('c', 'm', 1, 'max');
 INSERT INTO meter.cost_rate (component, metric, rate, dims) VALUES ('c', 'm', 1, '"x"');
+INSERT INTO meter.cost_rate (component, metric, rate, dims) VALUES ('c', 'm', 1, '{"region": ["eu", "us"]}');
 INSERT INTO meter.cost_rate (component, metric, rate, currency) VALUES ('c', 'm', 1, 'usd');
 INSERT INTO meter.cost_rate (component, metric, rate, valid_from, valid_to) VALUES ('c', 'm', 1, '2026-02-01', '2026-02-01');
 \set VERBOSITY default

@@ -206,14 +206,14 @@ WHERE n.value = 'null' AND n.key IN ('BilledCost', 'BillingAccountId', 'BillingA
 	'ChargeCategory', 'ChargeDescription', 'ChargePeriodEnd', 'ChargePeriodStart', 'ContractedCost', 'EffectiveCost', 'InvoiceIssuerName',
 	'ListCost', 'ProviderName', 'PublisherName', 'ServiceCategory', 'ServiceName');
 -- What else version 1.1 says must (not) be null, by ChargeCategory and ChargeClass, and which values
--- go together; bolt's draft has a correction of each kind of line, and a filter with a list, too.
+-- go together; bolt's draft has a correction of each kind of line, and a filter, too.
 BEGIN;
 INSERT INTO meter.bill_line (tenant, month, revision, line, kind, price, price_id, metric, dims, from_at, to_at, for_month,
 	quantity, billed_quantity, unit, amount_exact, amount, details) VALUES
 	('bolt', '2026-03-01', 1, 2, 'delta', 'pro', NULL, NULL, NULL, '2026-02-01', '2026-03-01', '2026-02-01', NULL, NULL, NULL, 1, 1, '{"of": "base"}'),
 	('bolt', '2026-03-01', 1, 3, 'delta', 'WELCOME', NULL, NULL, NULL, '2026-02-01', '2026-03-01', '2026-02-01', NULL, NULL, NULL, -1, -1, '{"of": "coupon"}'),
 	('bolt', '2026-03-01', 1, 4, 'delta', NULL, NULL, NULL, NULL, '2026-02-01', '2026-03-01', '2026-02-01', NULL, NULL, NULL, 1, 1, '{"of": "minimum"}'),
-	('bolt', '2026-03-01', 1, 5, 'usage', 'gpt', '00000000-0000-0000-0000-00000000000a', 'tokens', '{"region": ["eu", "us"], "tier": 1}', '2026-03-01', '2026-04-01', '2026-03-01',
+	('bolt', '2026-03-01', 1, 5, 'usage', 'gpt', '00000000-0000-0000-0000-00000000000a', 'tokens', '{"region": "eu", "tier": 1}', '2026-03-01', '2026-04-01', '2026-03-01',
 		7, 7, NULL, 7, 7, '{}');
 SELECT f."BillingAccountId", f."x_Line", r.broken FROM meter.focus AS f
 CROSS JOIN LATERAL (SELECT f."ChargeClass" IS NULL AND f."ChargeCategory" IN ('Usage', 'Purchase') AS priced,

@@ -60,6 +60,7 @@ INSERT INTO meter.outbox_meter (event_name, metric) VALUES ('', 'api_requests');
 INSERT INTO meter.outbox_meter (event_name, metric) VALUES (repeat('x', 101), 'api_requests');
 INSERT INTO meter.outbox_meter (event_name, metric) VALUES ('e', '');
 INSERT INTO meter.outbox_meter (event_name, metric, dims) VALUES ('e', 'm', '[]');
+INSERT INTO meter.outbox_meter (event_name, metric, dims) VALUES ('e', 'm', '{"model": null}');
 INSERT INTO meter.outbox_meter (event_name, metric, aggregation) VALUES ('e', 'm', 'max');
 INSERT INTO meter.outbox_meter (event_name, metric, multiplier) VALUES ('e', 'm', 'NaN');
 INSERT INTO meter.outbox_meter (event_name, metric, multiplier) VALUES ('e', 'm', 0);

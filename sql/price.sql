@@ -109,6 +109,29 @@ COMMIT;
 SELECT price, plan, tenant, params, valid_from, valid_to FROM meter.price WHERE price = 'once'
 ORDER BY plan NULLS FIRST, tenant NULLS FIRST, valid_from;
 
+-- a value that no usage has: the rollup keeps strings up to 128 bytes, numbers and booleans, and no more
+\set VERBOSITY default
+INSERT INTO meter.price (price, metric, dims, model, params) VALUES ('list', 'tokens', '{"region": "eu", "model": ["a", "b"]}', 'flat', '{"amount": 1}');
+\set VERBOSITY terse
+INSERT INTO meter.price (price, metric, dims, model, params) VALUES ('null', 'tokens', '{"model": null}', 'flat', '{"amount": 1}');
+INSERT INTO meter.price (price, metric, dims, model, params) VALUES ('object', 'tokens', '{"model": {"name": "a"}}', 'flat', '{"amount": 1}');
+INSERT INTO meter.price (price, metric, dims, model, params) VALUES ('empty', 'tokens', '{"model": []}', 'flat', '{"amount": 1}');
+\set VERBOSITY default
+INSERT INTO meter.price (price, metric, dims, model, params)
+VALUES ('long', 'tokens', jsonb_build_object('model', 'x' || repeat('ö', 64)), 'flat', '{"amount": 1}');
+INSERT INTO meter.price (price, metric, dims, model, params)
+VALUES ('digits', 'tokens', jsonb_build_object('model', repeat('1', 400)::numeric), 'flat', '{"amount": 1}');
+\set VERBOSITY terse
+UPDATE meter.price SET dims = '{"model": ["a"]}' WHERE price = 'calls';
+-- whatever is taken comes out of metadata as it is, and whatever is refused does not
+SELECT left(v.value::text, 20) AS value, meter.event_dims('tokens', jsonb_build_object('model', v.value)) @> jsonb_build_object('model', v.value) AS kept
+FROM (VALUES ('"a"'::jsonb), ('""'), ('1'), ('1.50'), ('-0.0'), ('true'), ('false'),
+	(to_jsonb(repeat('ö', 64))), (to_jsonb(repeat('1', 200)::numeric)), ('{"a": 1}'), ('{}'), ('[]'), ('["a"]'), ('null'),
+	(to_jsonb('x' || repeat('ö', 64))), (to_jsonb(repeat('1', 400)::numeric))) AS v(value);
+SELECT bool_and(meter.dims_check(jsonb_build_object('k', v.value))) AS taken
+FROM (VALUES ('"a"'::jsonb), ('""'), ('1'), ('1.50'), ('-0.0'), ('true'), ('false'),
+	(to_jsonb(repeat('ö', 64))), (to_jsonb(repeat('1', 200)::numeric))) AS v(value);
+
 -- a dimension that the metric does not have
 \set VERBOSITY default
 INSERT INTO meter.price (price, metric, dims, model, params) VALUES ('dims', 'tokens', '{"model": "a", "zone": 1, "area": 2}', 'flat', '{"amount": 1}');

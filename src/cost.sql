@@ -8,7 +8,8 @@ CREATE TABLE meter.cost_rate (
 		CONSTRAINT cost_rate_metric_check CHECK (octet_length(metric) BETWEEN 1 AND 64
 			AND metric !~ '[[:cntrl:]]' AND metric ~ '[^ ]'),
 	dims jsonb NOT NULL DEFAULT '{}'
-		CONSTRAINT cost_rate_dims_check CHECK (jsonb_typeof(dims) = 'object'),
+		CONSTRAINT cost_rate_dims_check CHECK (jsonb_typeof(dims) = 'object'
+			AND meter.dims_check(dims)),
 	aggregation text COLLATE "C" NOT NULL DEFAULT 'sum'
 		CONSTRAINT cost_rate_aggregation_check CHECK (
 			aggregation = ANY (ARRAY['sum', 'count', 'cost', 'unit_hours'])),

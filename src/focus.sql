@@ -110,12 +110,10 @@ JOIN (VALUES
 CROSS JOIN LATERAL (
 	SELECT CASE WHEN k.category = ANY (ARRAY['Usage', 'Purchase']) THEN l.price END AS sku
 ) AS u
--- a tag has one value: what a price takes several of is none
 CROSS JOIN LATERAL (
 	SELECT COALESCE(jsonb_object_agg(d.key, d.value), '{}') AS tags,
 		min(d.value #>> '{}') FILTER (WHERE d.key = 'region') AS region
 	FROM jsonb_each(l.dims) AS d
-	WHERE jsonb_typeof(d.value) <> ALL (ARRAY['array', 'object'])
 ) AS g
 LEFT JOIN meter.metric AS m ON m.metric = l.metric
 LEFT JOIN meter.focus_service AS s ON s.metric = l.metric

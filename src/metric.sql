@@ -67,3 +67,8 @@ CREATE FUNCTION meter.event_dims(metric text, metadata jsonb) RETURNS jsonb
 LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'meter_event_dims';
 COMMENT ON FUNCTION meter.event_dims(text, jsonb) IS
 'The declared dimensions of an event of that metric, from its metadata, as meter_rollup() groups by them; {} if it has none';
+
+CREATE FUNCTION meter.dims_check(dims jsonb) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'meter_dims_check';
+COMMENT ON FUNCTION meter.dims_check(jsonb) IS
+'True if there can be usage with these dimensions, for constraints. Errors: 22023, naming the dimension whose value no usage has: a list, an object, null, or what is longer than a dimension may be';

@@ -8,7 +8,8 @@ CREATE TABLE meter.outbox_meter (
 		CONSTRAINT outbox_meter_metric_check CHECK (octet_length(metric) BETWEEN 1 AND 64
 			AND metric !~ '[[:cntrl:]]' AND metric ~ '[^ ]'),
 	dims jsonb NOT NULL DEFAULT '{}'
-		CONSTRAINT outbox_meter_dims_check CHECK (jsonb_typeof(dims) = 'object'),
+		CONSTRAINT outbox_meter_dims_check CHECK (jsonb_typeof(dims) = 'object'
+			AND meter.dims_check(dims)),
 	aggregation text NOT NULL DEFAULT 'sum'
 		CONSTRAINT outbox_meter_aggregation_check CHECK (aggregation = ANY (ARRAY['sum', 'count'])),
 	-- NaN is above Infinity

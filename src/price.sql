@@ -27,7 +27,7 @@ CREATE TABLE meter.price (
 			AND metric !~ '[[:cntrl:]]' AND metric ~ '[^ ]'),
 	dims jsonb NOT NULL DEFAULT '{}'
 		CONSTRAINT price_dims_check CHECK (jsonb_typeof(dims) = 'object'
-			AND octet_length(dims::text) <= 8192),
+			AND octet_length(dims::text) <= 8192 AND meter.dims_check(dims)),
 	aggregation text COLLATE "C" NOT NULL DEFAULT 'sum'
 		CONSTRAINT price_aggregation_check CHECK (aggregation = ANY (ARRAY['count', 'sum', 'min',
 			'max', 'avg', 'last', 'unique', 'time_weighted', 'weighted_avg', 'percentile'])),
