@@ -76,6 +76,13 @@ INSERT INTO meter.gauge_limit (metric, max, high_percent) VALUES ('memory_gb', 1
 INSERT INTO meter.gauge_limit (metric, max) VALUES ('memory_gb', 1), ('memory_gb', 2);
 \set VERBOSITY default
 
+-- Of a counter, and of what is not there yet.
+BEGIN;
+INSERT INTO meter.metric (metric, kind) VALUES ('bytes_sent', 'counter'), ('memory_gb', 'gauge');
+INSERT INTO meter.gauge_limit (metric, max) VALUES ('bytes_sent', 1);
+INSERT INTO meter.gauge_limit (metric, max_metric) VALUES ('memory_gb', 'memory_limit_gb');
+ROLLBACK;
+
 -- Levels, worked by hand for the seven days from 3 April 00:00 on: 168 hours.
 INSERT INTO meter.metric (metric, kind, unit, dimensions) VALUES ('memory_gb', 'gauge', 'GB', '{host}'),
 	('cpu', 'gauge', 'core', '{}'), ('cpu_max', 'gauge', 'core', '{}'), ('unlimited', 'gauge', NULL, '{}');

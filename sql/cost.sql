@@ -42,6 +42,19 @@ INSERT INTO meter.cost_rate (component, metric, aggregation, dims, unit, divisor
 	('support', 'api_requests', 'count', '{}', 'request', 1000, 0.002, '2026-01-01', NULL);
 INSERT INTO meter.cost_rate (component, metric, aggregation, rate, currency) VALUES ('llm', 'api_requests', 'cost', 1, 'EUR');
 
+-- Of a metric of the other kind, and of one that is not there yet.
+BEGIN;
+\set VERBOSITY terse
+INSERT INTO meter.cost_rate (component, metric, aggregation, rate) VALUES ('c', 'cpu_seconds', 'unit_hours', 1);
+INSERT INTO meter.cost_rate (component, metric, aggregation, rate) VALUES ('c', 'memory_gb', 'sum', 1);
+INSERT INTO meter.cost_rate (component, metric, aggregation, rate) VALUES ('c', 'memory_gb', 'count', 1);
+INSERT INTO meter.cost_rate (component, metric, aggregation, rate) VALUES ('c', 'memory_gb', 'cost', 1);
+INSERT INTO meter.cost_rate (component, metric, aggregation, rate) VALUES ('c', 'disk', 'sum', 1);
+INSERT INTO meter.cost_rate (component, metric, aggregation, rate) VALUES ('c', 'disk', 'unit_hours', 1);
+\set VERBOSITY default
+UPDATE meter.cost_rate SET aggregation = 'sum' WHERE component = 'compute' AND metric = 'memory_gb';
+ROLLBACK;
+
 INSERT INTO meter.tenant (tenant, time_zone, billing_anchor, created_at) VALUES
 	('acme', 'UTC', 1, '2026-01-01'), ('bolt', 'Asia/Kolkata', 1, '2026-01-01'), ('late', 'UTC', 31, '2026-01-01');
 

@@ -340,6 +340,37 @@ DELETE FROM meter.cost_rate;
 DELETE FROM meter.rate_limit;
 DELETE FROM meter.price;
 
+-- Metrics of the other kind: seats and room are counters and should be gauges, visits is one that
+-- others count; disk_gb is a gauge, and waiting has become one.
+SET client_min_messages = error;
+INSERT INTO meter.metric (metric, kind) VALUES ('seats', 'counter'), ('room', 'counter'), ('visits', 'counter'), ('waiting', 'counter'), ('disk_gb', 'gauge');
+INSERT INTO meter.price (price_id, price, metric, aggregation, model, params) VALUES
+	('00000000-0000-0000-0000-000000000001', 'seats', 'seats', 'weighted_avg', 'per_unit', '{"unit_amount": 1}'),
+	('00000000-0000-0000-0000-000000000002', 'visits', 'visits', 'sum', 'per_unit', '{"unit_amount": 1}'),
+	('00000000-0000-0000-0000-000000000003', 'visitors', 'visits', 'time_weighted', 'per_unit', '{"unit_amount": 1}'),
+	('00000000-0000-0000-0000-000000000004', 'disk', 'disk_gb', 'sum', 'per_unit', '{"unit_amount": 1}'),
+	('00000000-0000-0000-0000-000000000005', 'disk share', 'disk_gb', 'sum', 'percentage', '{"rate_percent": 1}'),
+	('00000000-0000-0000-0000-000000000006', 'disk fee', 'disk_gb', 'sum', 'flat', '{"amount": 1}'),
+	('00000000-0000-0000-0000-000000000007', 'disk peak', 'disk_gb', 'max', 'per_unit', '{"unit_amount": 1}');
+INSERT INTO meter.gauge_limit (gauge_limit_id, metric, max_metric) VALUES ('00000000-0000-0000-0000-000000000008', 'disk_gb', 'room');
+INSERT INTO meter.cost_rate (component, metric, aggregation, rate) VALUES
+	('storage', 'disk_gb', 'count', 1), ('compute', 'api_requests', 'unit_hours', 1), ('web', 'visits', 'cost', 1);
+INSERT INTO meter.outbox_meter (event_name, metric) VALUES ('queue', 'waiting');
+UPDATE meter.metric SET kind = 'gauge' WHERE metric = 'waiting';
+SET client_min_messages = warning;
+:look
+SELECT remedy FROM meter_doctor() WHERE "check" = 'metric_kind' \g (format=unaligned tuples_only=on) :file
+\i :file
+SELECT metric, kind FROM meter.metric WHERE metric IN ('seats', 'room', 'visits', 'disk_gb') ORDER BY metric;
+SELECT price, aggregation FROM meter.price ORDER BY price;
+SELECT component, aggregation FROM meter.cost_rate ORDER BY component;
+:look
+DELETE FROM meter.outbox_meter;
+DELETE FROM meter.gauge_limit;
+DELETE FROM meter.cost_rate;
+DELETE FROM meter.rate_limit;
+DELETE FROM meter.price;
+
 -- Prices.  The days are far away: what was, was billed.
 DELETE FROM meter.plan_version;
 INSERT INTO meter.price (price_id, price, plan, tenant, metric, model, params, valid_from, valid_to, created_at, currency) VALUES

@@ -128,3 +128,28 @@ SELECT events, quantity_seconds FROM meter.live WHERE tenant = 'turn';
 SELECT meter_rollup();
 -- 4 for 600 seconds
 SELECT events, quantity_seconds FROM meter.usage_hourly WHERE tenant = 'turn';
+
+-- One that has become a gauge has no levels in the hours before, and bills of none, until the rollup is
+-- started again.  4 for two hours, then 6 for the 540 hours of March that are left: of 744 on average
+-- (4 * 2 + 6 * 540) / 744 = 4.365591...
+INSERT INTO meter.tenant (tenant, started_on, time_zone) VALUES ('seated', '2026-03-01', 'UTC');
+SELECT meter_track('seated', 'seats', 4, at => '2026-03-09 10:00+00');
+SELECT meter_track('seated', 'seats', 6, at => '2026-03-09 12:00+00');
+SELECT appended FROM meter_flush();
+SELECT meter_rollup() > 0;
+INSERT INTO meter.price (price, metric, aggregation, model, params) VALUES ('seats', 'seats', 'weighted_avg', 'per_unit', '{"unit_amount": 1}');
+UPDATE meter.metric SET kind = 'gauge', description = 'how many there are' WHERE metric = 'seats';
+SELECT quantity FROM meter.billing_usage('2026-03-01', '{seated}');
+BEGIN;
+SELECT FROM meter.consumer WHERE name = 'rollup' FOR UPDATE;
+TRUNCATE meter.usage_hourly, meter.usage_user_daily, meter.gauge_last;
+UPDATE meter.consumer SET last_seq = 0 WHERE name = 'rollup';
+SELECT meter_rollup() > 0;
+COMMIT;
+SELECT round(quantity, 6) FROM meter.billing_usage('2026-03-01', '{seated}');
+-- back again: the sum of samples stays; what is no change of the kind, or of a metric without usage, is nothing
+UPDATE meter.metric SET kind = 'counter' WHERE metric = 'seats';
+UPDATE meter.metric SET kind = 'counter', unit = 'seat' WHERE metric = 'seats';
+INSERT INTO meter.metric (metric) VALUES ('fresh');
+UPDATE meter.metric SET kind = 'gauge' WHERE metric = 'fresh';
+SELECT meter.metric_kind_changed();

@@ -140,6 +140,41 @@ UPDATE meter.price SET metric = 'calls', dims = '{"model": "a"}' WHERE price = '
 UPDATE meter.price SET metric = 'later' WHERE price = 'dims';
 UPDATE meter.price SET metric = 'tokens' WHERE price = 'dims';
 
+-- a metric of the other kind: a warning, and of one that is not there yet a notice
+INSERT INTO meter.metric (metric, kind) VALUES ('seats', 'gauge');
+\set VERBOSITY default
+INSERT INTO meter.price (price, metric, aggregation, model, params) VALUES ('level', 'calls', 'weighted_avg', 'per_unit', '{"unit_amount": 1}');
+INSERT INTO meter.price (price, metric, model, params) VALUES ('seats', 'seats', 'per_unit', '{"unit_amount": 1}');
+INSERT INTO meter.price (price, metric, aggregation, model, params) VALUES ('space', 'space', 'time_weighted', 'per_unit', '{"unit_amount": 1}');
+\set VERBOSITY terse
+UPDATE meter.price SET metric = 'calls' WHERE price = 'space';
+UPDATE meter.price SET aggregation = 'count' WHERE price = 'seats';
+UPDATE meter.price SET description = 'no other' WHERE price = 'seats';
+-- model and aggregation of a gauge, and of a counter
+DELETE FROM meter.price WHERE price IN ('level', 'seats', 'space');
+DO $$
+DECLARE
+	asked record;
+BEGIN
+	FOR asked IN
+		SELECT m.metric, a.aggregation, CASE a.aggregation WHEN 'percentile' THEN 95 END AS percentile, c.model, c.params
+		FROM unnest(ARRAY['calls', 'seats']) WITH ORDINALITY AS m(metric, n)
+		CROSS JOIN unnest(ARRAY['count', 'sum', 'min', 'max', 'avg', 'last', 'unique', 'time_weighted', 'weighted_avg', 'percentile'])
+			WITH ORDINALITY AS a(aggregation, n)
+		CROSS JOIN (VALUES ('per_unit', '{"unit_amount": 1}'::jsonb), ('flat', '{"amount": 1}'), ('dynamic', '{}'), ('percentage', '{"rate_percent": 1}'))
+			AS c(model, params)
+		WHERE a.aggregation = 'sum' OR c.model IN ('per_unit', 'flat')
+		ORDER BY m.n, a.n, c.model
+	LOOP
+		RAISE INFO '% of % by %', asked.aggregation, asked.metric, asked.model;
+		INSERT INTO meter.price (price, metric, aggregation, percentile, model, params)
+		VALUES ('kind', asked.metric, asked.aggregation, asked.percentile, asked.model, asked.params);
+		DELETE FROM meter.price WHERE price = 'kind';
+	END LOOP;
+END
+$$;
+SELECT meter.kind_fits();
+
 -- the plan's name goes along, and prices of a plan go with it
 UPDATE meter.plan SET plan = 'team' WHERE plan = 'pro';
 DELETE FROM meter.plan WHERE plan = 'free';

@@ -45,6 +45,10 @@ COMMENT ON COLUMN meter.cost_rate.valid_to IS 'first day, UTC, on which it holds
 COMMENT ON COLUMN meter.cost_rate.description IS 'where the rate comes from, for people';
 SELECT pg_catalog.pg_extension_config_dump('meter.cost_rate', '');
 
+CREATE TRIGGER cost_rate_kind_fits
+AFTER INSERT OR UPDATE OF metric, aggregation ON meter.cost_rate
+FOR EACH ROW EXECUTE FUNCTION meter.kind_fits('component');
+
 -- In hours of UTC: an hour that a period's or a rate's first instant cuts in two
 -- belongs to the time in which it began, but the time that the last sample of a
 -- gauge holds on is split to the second.

@@ -71,6 +71,7 @@ FROM (VALUES
 	(503, 'unknown_metric', 'warning', 'A row of the configuration is for a metric that is not registered.'),
 	(504, 'unused_metric', 'info', 'A price is for a metric that had no usage for a month.'),
 	(505, 'unknown_dimension', 'warning', 'A row of the configuration asks for a dimension that its metric does not have, and so for usage that there cannot be.'),
+	(506, 'metric_kind', 'warning', 'A row of the configuration asks for levels of a counter, which has none, or for a sum of a gauge, which means nothing.'),
 	-- prices and bills
 	(601, 'plan_no_price', 'info', 'Tenants have a plan that costs nothing: it has neither a price nor a version.'),
 	(602, 'price_gap', 'warning', 'Between two prices of a name there are days on which none holds.'),

@@ -1,4 +1,5 @@
--- doctor_name.sql: names in the configuration that nobody has, as if misspelt
+-- doctor_name.sql: names in the configuration that nobody has, as if misspelt, or
+-- that are not of what they are taken for
 
 CREATE FUNCTION meter.doctor_name() RETURNS SETOF meter.doctor_finding
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -7,32 +8,40 @@ AS $$
 	WITH named AS MATERIALIZED (
 		SELECT 'rate_limit' AS relation, format('id = %s', r.id) AS key, r.id::text AS name, r.tenant, NULL::text AS service,
 			-- that is where the counter of a window begins; of requests of the API it may be before the first one
-			CASE WHEN r.kind = 'window' THEN NULLIF(r.metric, 'api_requests') END AS metric, '{}'::jsonb AS dims
+			CASE WHEN r.kind = 'window' THEN NULLIF(r.metric, 'api_requests') END AS metric, '{}'::jsonb AS dims,
+			-- the kind that the metric has to be of, and why
+			NULL::text AS kind, NULL::text AS aggregation, NULL::text AS model
 		FROM meter.rate_limit AS r
 		UNION ALL
-		SELECT 'price', format('price_id = %L', p.price_id), p.price, p.tenant, NULL, NULLIF(p.metric, 'api_requests'), p.dims
+		SELECT 'price', format('price_id = %L', p.price_id), p.price, p.tenant, NULL, NULLIF(p.metric, 'api_requests'), p.dims,
+			meter.aggregation_kind(p.aggregation, p.model), p.aggregation, p.model
 		FROM meter.price AS p
 		UNION ALL
-		SELECT 'budget', format('budget_id = %L', b.budget_id), concat_ws(' on ', b.tenant, b.service), b.tenant, b.service, NULL, '{}'
+		SELECT 'budget', format('budget_id = %L', b.budget_id), concat_ws(' on ', b.tenant, b.service), b.tenant, b.service, NULL, '{}', NULL, NULL, NULL
 		FROM meter.budget AS b
 		UNION ALL
 		SELECT 'alert_rule', format('rule = %L', r.rule), r.rule, r.tenant, r.service,
-			NULLIF(r.params ->> 'metric', 'api_requests'), COALESCE(r.params -> 'dims', '{}')
+			NULLIF(r.params ->> 'metric', 'api_requests'), COALESCE(r.params -> 'dims', '{}'),
+			CASE r.signal WHEN 'gauge_level' THEN 'gauge' END, NULL, NULL
 		FROM meter.alert_rule AS r
 		WHERE r.enabled
 		UNION ALL
-		SELECT 'slo', format('slo = %L', o.slo), o.slo, o.tenant, o.service, NULL, '{}'
+		SELECT 'slo', format('slo = %L', o.slo), o.slo, o.tenant, o.service, NULL, '{}', NULL, NULL, NULL
 		FROM meter.slo AS o
 		UNION ALL
-		SELECT 'gauge_limit', format('gauge_limit_id = %L', g.gauge_limit_id), g.metric, g.tenant, NULL, g.metric, '{}'
+		SELECT 'gauge_limit', format('gauge_limit_id = %L', g.gauge_limit_id), g.metric, m.tenant, NULL, m.metric, '{}', 'gauge', NULL, NULL
 		FROM meter.gauge_limit AS g
+		CROSS JOIN LATERAL (VALUES (g.metric, g.tenant), (g.max_metric, NULL)) AS m(metric, tenant)
+		WHERE m.metric IS NOT NULL
 		UNION ALL
-		SELECT 'outbox_meter', format('event_name = %L', m.event_name), m.event_name, NULL, NULL, NULLIF(m.metric, 'api_requests'), m.dims
+		SELECT 'outbox_meter', format('event_name = %L', m.event_name), m.event_name, NULL, NULL, NULLIF(m.metric, 'api_requests'), m.dims,
+			meter.aggregation_kind(m.aggregation), m.aggregation, NULL
 		FROM meter.outbox_meter AS m
 		WHERE m.enabled
 		UNION ALL
 		SELECT 'cost_rate', format('(component, metric, dims, aggregation, valid_from) = (%L, %L, %L, %L, %L)',
-				c.component, c.metric, c.dims, c.aggregation, c.valid_from), c.component, NULL, NULL, NULLIF(c.metric, 'api_requests'), c.dims
+				c.component, c.metric, c.dims, c.aggregation, c.valid_from), c.component, NULL, NULL, NULLIF(c.metric, 'api_requests'), c.dims,
+			meter.aggregation_kind(c.aggregation), c.aggregation, NULL
 		FROM meter.cost_rate AS c
 	), tenant AS MATERIALIZED (
 		SELECT n.tenant FROM (SELECT DISTINCT n.tenant FROM named AS n WHERE n.tenant IS NOT NULL) AS n
@@ -64,11 +73,12 @@ AS $$
 		AND NOT EXISTS (SELECT FROM used AS u WHERE u.service = n.service)
 	UNION ALL
 	SELECT 'unknown_metric', NULL, format('%s %s', n.relation, n.name), format('There is no metric "%s".', n.metric),
-		format(E'-- or, if it is misspelt: UPDATE meter.%s SET %s = ... WHERE %s;\nINSERT INTO meter.metric (metric, kind) VALUES (%L, %L) ON CONFLICT DO NOTHING;',
-			n.relation, CASE n.relation WHEN 'alert_rule' THEN 'params' ELSE 'metric' END, n.key, n.metric,
-			CASE WHEN n.metric IN (SELECT g.metric FROM meter.gauge_limit AS g
-				UNION ALL SELECT r.params ->> 'metric' FROM meter.alert_rule AS r WHERE r.signal = 'gauge_level')
-				THEN 'gauge' ELSE 'counter' END)
+		format(E'-- or, if it is misspelt: UPDATE meter.%s SET %s = ... WHERE %s;\n',
+				n.relation, CASE n.relation WHEN 'alert_rule' THEN 'params' ELSE 'metric' END, n.key)
+			-- as a counter it would register itself
+			|| CASE WHEN EXISTS (SELECT FROM named AS o WHERE o.metric = n.metric AND o.kind = 'gauge')
+				THEN format('INSERT INTO meter.metric (metric, kind) VALUES (%L, ''gauge'') ON CONFLICT DO NOTHING;', n.metric)
+				ELSE format('INSERT INTO meter.metric (metric) VALUES (%L) ON CONFLICT DO NOTHING;', n.metric) END
 	FROM named AS n
 	WHERE n.metric IS NOT NULL AND NOT EXISTS (SELECT FROM metric AS m WHERE m.metric = n.metric)
 	UNION ALL
@@ -91,6 +101,39 @@ AS $$
 	CROSS JOIN LATERAL jsonb_object_keys(n.dims) AS k(dim)
 	WHERE k.dim <> ALL (m.dimensions)
 	GROUP BY n.relation, n.key, n.name, n.metric
+	UNION ALL
+	SELECT 'metric_kind', NULL, format('%s %s', n.relation, n.name),
+		CASE n.kind WHEN 'gauge' THEN format('Metric "%s" is a counter, and so has no levels: the row finds nothing.', n.metric)
+			ELSE format('Metric "%s" is a gauge: the %s of its samples depends on how often they are sent.', n.metric, n.aggregation) END,
+		CASE
+			WHEN n.kind = 'gauge' AND NOT n.counts THEN
+				E'-- or, if it is no level that is sent, take another metric or aggregation\n'
+				'-- hours that are rolled up have no levels even then, and are billed as none, until all totals are computed anew: see "Starting again" in doc/rollup.md\n'
+				|| format('UPDATE meter.metric SET kind = ''gauge'' WHERE metric = %L;', n.metric)
+			WHEN n.kind = 'gauge' AND n.relation IN ('price', 'cost_rate') THEN
+				E'-- or take another metric, which is a gauge; what this one counts is counted by others, too\n'
+				|| format('UPDATE meter.%s SET aggregation = ''sum'' WHERE %s;', n.relation, n.key)
+			WHEN n.relation = 'price' AND n.model <> 'percentage' THEN
+				E'-- or time_weighted, for unit-hours, max, or percentile\n'
+				|| format('UPDATE meter.price SET aggregation = ''weighted_avg'' WHERE %s;', n.key)
+			WHEN n.relation = 'cost_rate' THEN
+				E'-- its unit, divisor and rate have to be those of unit-hours\n'
+				|| format('UPDATE meter.cost_rate SET aggregation = ''unit_hours'' WHERE %s;', n.key)
+			WHEN n.relation = 'outbox_meter' THEN format('UPDATE meter.outbox_meter SET enabled = false WHERE %s;', n.key)
+			ELSE format('DELETE FROM meter.%s WHERE %s;', n.relation, n.key)
+		END
+	FROM (
+		SELECT n.*, EXISTS (SELECT FROM meter.builtin_metric AS b WHERE b.metric = n.metric) OR n.metric = 'api_requests'
+				OR EXISTS (SELECT FROM named AS o WHERE o.metric = n.metric AND o.kind = 'counter') AS counts
+		FROM (
+			SELECT n.relation, n.key, n.name, COALESCE(n.metric, 'api_requests') AS metric, n.kind, n.aggregation, n.model
+			FROM named AS n
+			-- those that cannot fire are alert_rule_mute
+			WHERE n.kind IS NOT NULL AND n.relation <> 'alert_rule'
+		) AS n
+	) AS n
+	JOIN meter.metric AS m ON m.metric = n.metric
+	WHERE m.kind <> n.kind
 $$;
 COMMENT ON FUNCTION meter.doctor_name() IS
-'Part of meter_doctor(): tenants, services, metrics and dimensions that the configuration names and that are not there';
+'Part of meter_doctor(): tenants, services, metrics and dimensions that the configuration names and that are not there, and metrics that are of another kind';

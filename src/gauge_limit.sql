@@ -41,3 +41,7 @@ COMMENT ON COLUMN meter.gauge_limit.low_percent IS 'below it, on average, a tena
 COMMENT ON COLUMN meter.gauge_limit.high_percent IS 'above it, on average, a tenant is under-provisioned; 80 unless given';
 COMMENT ON COLUMN meter.gauge_limit.description IS 'for people';
 SELECT pg_catalog.pg_extension_config_dump('meter.gauge_limit', '');
+
+CREATE TRIGGER gauge_limit_kind_fits
+AFTER INSERT OR UPDATE OF metric, max_metric ON meter.gauge_limit
+FOR EACH ROW EXECUTE FUNCTION meter.kind_fits('metric');

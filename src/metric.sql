@@ -41,6 +41,85 @@ FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.meter_metric_changed();
 
 SELECT pg_catalog.pg_extension_config_dump('meter.metric', '');
 
+CREATE FUNCTION meter.metric_kind_changed() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM meter.usage_hourly AS u WHERE u.metric = NEW.metric) THEN
+		RAISE WARNING 'metric "%" has usage already, of a %', NEW.metric, OLD.kind
+			USING DETAIL = CASE NEW.kind
+				WHEN 'gauge' THEN 'Hours that are rolled up have no level, so what asks for levels finds nothing in them, until a new sample comes.'
+				ELSE 'Hours that are rolled up have the sum of their samples as quantity.' END,
+				HINT = 'To have the totals computed anew, as of the new kind, from the events that are kept, start the rollup again, as doc/rollup.md says.';
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION meter.metric_kind_changed() IS
+'Trigger of meter.metric: warns of usage that was rolled up while the metric was of another kind';
+
+CREATE TRIGGER metric_kind_changed
+AFTER UPDATE OF kind ON meter.metric
+FOR EACH ROW WHEN (OLD.kind <> NEW.kind AND OLD.metric = NEW.metric)
+EXECUTE FUNCTION meter.metric_kind_changed();
+
+-- A fee, and the cost that events carry, are not of quantities.  An average of
+-- samples is right if they are evenly spaced, their sum or number is not.
+CREATE FUNCTION meter.aggregation_kind(aggregation text, model text DEFAULT NULL) RETURNS text
+LANGUAGE SQL IMMUTABLE PARALLEL SAFE
+RETURN CASE
+	WHEN aggregation = ANY (ARRAY['time_weighted', 'weighted_avg', 'unit_hours']) THEN 'gauge'
+	WHEN aggregation = ANY (ARRAY['sum', 'count'])
+		AND (model = ANY (ARRAY['flat', 'dynamic'])) IS NOT TRUE THEN 'counter'
+END;
+COMMENT ON FUNCTION meter.aggregation_kind(text, text) IS
+'The kind of metric that an aggregation of a price, by its model, of a cost rate or of a meter of the payment provider is for; null if it is for both';
+
+-- No error: metrics can be registered later, or be of another kind then, and a
+-- restore brings tables in any order.  For that also no warning of a metric that is
+-- not there: a restore shows warnings, but no notices.
+CREATE FUNCTION meter.kind_fits() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	written CONSTANT jsonb := to_jsonb(NEW);
+	who CONSTANT text := format('Row "%s" of meter.%s', written ->> TG_ARGV[0], TG_TABLE_NAME);
+	-- what has no aggregation is of levels
+	wanted CONSTANT text := CASE WHEN written ? 'aggregation'
+		THEN meter.aggregation_kind(written ->> 'aggregation', written ->> 'model') ELSE 'gauge' END;
+	unfit record;
+BEGIN
+	FOR unfit IN
+		SELECT n.metric, m.kind
+		FROM (VALUES (written ->> 'metric'), (written ->> 'max_metric')) AS n(metric)
+		LEFT JOIN meter.metric AS m ON m.metric = n.metric
+		WHERE n.metric IS NOT NULL AND m.kind IS DISTINCT FROM wanted
+	LOOP
+		IF wanted = 'gauge' AND unfit.kind IS NULL THEN
+			RAISE NOTICE 'metric "%" is not registered', unfit.metric
+				USING DETAIL = who || ' asks for levels of a gauge, and its first event would register it as a counter.',
+					HINT = format('Register it before that: INSERT INTO meter.metric (metric, kind) VALUES (%L, ''gauge'');', unfit.metric);
+		ELSIF wanted = 'gauge' THEN
+			RAISE WARNING 'metric "%" is a counter, and not a gauge', unfit.metric
+				USING DETAIL = who || ' asks for levels, which a counter does not have, so it finds nothing.',
+					HINT = 'If it is a level that is sent, set "kind" in meter.metric to gauge, best before the first event; otherwise take another metric'
+						|| CASE WHEN written ? 'aggregation' THEN ' or aggregation.' ELSE '.' END;
+		ELSIF unfit.kind = 'gauge' AND wanted = 'counter' THEN
+			RAISE WARNING 'metric "%" is a gauge, and not a counter', unfit.metric
+				USING DETAIL = format('%s asks for the %s of samples, which depends on how often they are sent.', who, written ->> 'aggregation'),
+					HINT = CASE TG_TABLE_NAME
+						WHEN 'price' THEN 'Aggregations of levels are weighted_avg, time_weighted, min, max, last and percentile.'
+						ELSE 'The aggregation of levels is unit_hours.' END;
+		END IF;
+	END LOOP;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION meter.kind_fits() IS
+'Trigger of tables that ask for usage of a metric: warns if the metric is not of the kind that the row is for. Argument: the column that names the row';
+
 CREATE FUNCTION meter.tokens_of_call(of_call jsonb, OUT quantity numeric, OUT metadata jsonb)
 RETURNS SETOF record
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 2 AS 'MODULE_PATHNAME', 'meter_tokens_of_call';

@@ -185,7 +185,9 @@ BEGIN
 		-- restored: it was right when it was saved, and goes on where it was
 		RETURN NEW;
 	END IF;
-	IF EXISTS (SELECT FROM meter.metric AS m WHERE m.metric = NEW.metric AND m.kind = 'gauge') THEN
+	-- what has become a gauge can be disabled
+	IF (TG_OP = 'INSERT' OR NEW.enabled)
+		AND EXISTS (SELECT FROM meter.metric AS m WHERE m.metric = NEW.metric AND m.kind = 'gauge') THEN
 		RAISE EXCEPTION 'metric "%" is a gauge', NEW.metric
 			USING ERRCODE = 'invalid_parameter_value',
 				DETAIL = 'The samples of a level do not add up.',

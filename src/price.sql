@@ -157,3 +157,7 @@ CREATE TRIGGER price_dims_declared
 AFTER INSERT OR UPDATE OF metric, dims ON meter.price
 FOR EACH ROW WHEN (NEW.dims <> '{}')
 EXECUTE FUNCTION meter.price_dims_declared();
+
+CREATE TRIGGER price_kind_fits
+AFTER INSERT OR UPDATE OF metric, aggregation, model ON meter.price
+FOR EACH ROW EXECUTE FUNCTION meter.kind_fits('price');
