@@ -199,9 +199,9 @@ SELECT tenant, rev, status, subtotal, credit, total FROM bills WHERE month = '20
 -- Who cannot be billed does not keep others from having their bills
 --
 INSERT INTO meter.tenant (tenant, started_on, currency) SELECT 'franc' || n, '2025-07-01', CASE n WHEN 3 THEN 'CHF' WHEN 6 THEN 'XTS' END FROM generate_series(1, 8) AS n;
-\set VERBOSITY terse
+\set SHOW_CONTEXT never
 CALL meter_close_month('2025-07-01');
-\set VERBOSITY default
+\set SHOW_CONTEXT errors
 SELECT count(*) FILTER (WHERE tenant LIKE 'franc%') AS francs, count(*) FROM bills WHERE month = '2025-07';
 SELECT tenants, ended, final, missing FROM meter.close_progress WHERE month = '2025-07-01';
 INSERT INTO meter.fx_rate (base, quote, valid_from, rate) VALUES ('USD', 'CHF', '2025-01-01', 0.9);

@@ -24,6 +24,7 @@ SELECT meter.fx('EUR', 'USD', '2026-03-15');
 
 -- before the first rate, the other direction, and by way of a third currency: no
 SELECT meter.fx('EUR', 'USD', '2025-12-31');
+SELECT meter.fx('EUR', 'USD', '2025-12-31', 'price', 'calls');
 \set VERBOSITY terse
 SELECT meter.fx('USD', 'EUR', '2026-03-01');
 SELECT meter.fx('EUR', 'JPY', '2026-03-01');
@@ -40,3 +41,34 @@ INSERT INTO meter.fx_rate (base, quote, valid_from, rate) VALUES ('EUR', 'CHF', 
 INSERT INTO meter.fx_rate (base, quote, valid_from, rate) VALUES ('EUR', 'CHF', '-infinity', 1);
 INSERT INTO meter.fx_rate (base, quote, rate) VALUES ('EUR', 'CHF', 1);
 INSERT INTO meter.fx_rate (base, quote, valid_from, rate) VALUES ('EUR', 'USD', '2026-01-01', 1);
+
+-- A bill tells what needs the rate that is missing.
+INSERT INTO meter.plan (plan) VALUES ('base'), ('least');
+INSERT INTO meter.plan_version (plan, base_price, min_amount, currency) VALUES ('base', 5, NULL, 'GBP'), ('least', 0, 5, 'GBP');
+INSERT INTO meter.tenant (tenant, plan, currency, started_on) VALUES
+	('of base', 'base', 'EUR', '2026-02-01'), ('of least', 'least', 'EUR', '2026-02-01'), ('of price', NULL, 'EUR', '2026-02-01'),
+	('of coupon', NULL, 'EUR', '2026-02-01'), ('of credit', NULL, 'EUR', '2026-02-01'), ('of gift', NULL, 'EUR', '2026-02-01');
+INSERT INTO meter.price (price, tenant, metric, model, params, currency) VALUES ('all calls', 'of price', 'calls', 'per_unit', '{"unit_amount": 1}', 'GBP');
+INSERT INTO meter.coupon (coupon, amount, currency) VALUES ('WELCOME', 5, 'GBP');
+INSERT INTO meter.tenant_coupon (tenant, coupon, valid_from) VALUES ('of coupon', 'WELCOME', '2026-02-01');
+INSERT INTO meter.credit (tenant, credit_id, amount, currency, valid_from, reason) VALUES
+	('of credit', '00000000-0000-0000-0000-000000000001', 5, 'GBP', '2026-02-01', NULL),
+	('of gift', '00000000-0000-0000-0000-000000000002', 5, 'GBP', '2026-02-01', 'goodwill');
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+DO $$
+DECLARE
+	who text;
+	detail text;
+BEGIN
+	FOR who IN SELECT t.tenant FROM meter.tenant AS t ORDER BY t.tenant LOOP
+		BEGIN
+			PERFORM FROM meter_bill(who, '2026-02-01');
+			RAISE INFO '%: a bill', who;
+		EXCEPTION WHEN invalid_parameter_value THEN
+			GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+			RAISE INFO '%: %. %', who, SQLERRM, detail;
+		END;
+	END LOOP;
+END
+$$;

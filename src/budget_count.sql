@@ -237,7 +237,8 @@ BEGIN
 	)
 	SELECT b.budget_id, b.tenant, b.period_from, l.metric, l.quantity,
 		l.amount * CASE WHEN p.currency = b.currency THEN 1
-			ELSE meter.fx(p.currency, b.currency, LEAST(p.last_day, (now() AT TIME ZONE 'UTC')::date)) END
+			ELSE meter.fx(p.currency, b.currency, LEAST(p.last_day, (now() AT TIME ZONE 'UTC')::date),
+				'the budget of tenant', b.tenant) END
 	FROM (
 		-- how much it is says the sum, or the levels times the hours, best
 		SELECT u.tenant, u.metric, sum(u.amount) AS amount,
@@ -267,6 +268,7 @@ DECLARE
 	first integer;
 	size integer;
 	message text;
+	detail text;
 	refreshed bigint := 0;
 BEGIN
 	IF NOT EXISTS (SELECT FROM meter.budget) THEN
@@ -314,7 +316,8 @@ BEGIN
 			EXCEPTION WHEN data_exception OR integrity_constraint_violation OR raise_exception
 					OR object_not_in_prerequisite_state THEN
 				IF size = 1 THEN
-					GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
+					GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+					message := concat_ws('. ', message, NULLIF(detail, ''));
 					UPDATE meter.budget_period AS w SET counted_at = now(), error = message
 					FROM meter.budget_now AS b
 					WHERE b.basis = 'charge' AND b.tenant = chunk.tenants[first] AND w.budget_id = b.budget_id

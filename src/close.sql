@@ -52,6 +52,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	bills integer;
+	detail text;
+	hint text;
 BEGIN
 	IF cardinality(of_tenants) = 0 THEN
 		RETURN 0;
@@ -120,9 +122,12 @@ EXCEPTION WHEN data_exception OR object_not_in_prerequisite_state THEN
 	-- One tenant's missing rate of exchange must not keep all others from having
 	-- their bills: halves of the slice are tried, down to who it is.
 	IF cardinality(of_tenants) = 1 THEN
+		GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
 		RAISE WARNING 'could not make the bill of tenant "%" for %: %',
 			of_tenants[1], to_char(of_month, 'YYYY-MM'), SQLERRM
-			USING ERRCODE = SQLSTATE;
+			USING ERRCODE = SQLSTATE,
+				DETAIL = concat_ws(' ', NULLIF(detail, ''), 'The bills of other tenants are made.'),
+				HINT = concat_ws(' ', NULLIF(hint, ''), 'Then call meter_close_month() again.');
 		RETURN 0;
 	END IF;
 	RETURN meter.close_tenants(of_month, of_tenants[: cardinality(of_tenants) / 2])

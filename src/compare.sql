@@ -245,7 +245,7 @@ BEGIN
 		CROSS JOIN LATERAL (
 			SELECT trim_scale(extract(epoch FROM LEAST(v.valid_to, s.to_day)::timestamp AT TIME ZONE s.time_zone
 					- GREATEST(v.valid_from, s.from_day)::timestamp AT TIME ZONE s.time_zone)) AS seconds,
-				meter.fx(v.currency, s.currency, s.last_day) AS rate
+				meter.fx(v.currency, s.currency, s.last_day, 'plan', s.plan) AS rate
 			OFFSET 0) AS x
 		GROUP BY s.tenant, s.plan
 	), line AS (

@@ -34,14 +34,19 @@ COMMENT ON COLUMN meter.fx_rate.rate IS 'what one unit of base is in quote, abov
 
 SELECT pg_catalog.pg_extension_config_dump('meter.fx_rate', '');
 
-CREATE FUNCTION meter.fx(base text, quote text, on_day date) RETURNS numeric
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+-- What needs the rate is only told in the error, so nothing is made of it before:
+-- it is asked for each line of a bill.
+CREATE FUNCTION meter.fx(base text, quote text, on_day date, for_what text DEFAULT NULL, name text DEFAULT NULL)
+RETURNS numeric
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	found_rate numeric;
 BEGIN
-	IF base = quote THEN
+	IF base IS NULL OR quote IS NULL OR on_day IS NULL THEN
+		RETURN NULL;
+	ELSIF base = quote THEN
 		RETURN 1;
 	END IF;
 	SELECT r.rate INTO found_rate FROM meter.fx_rate AS r
@@ -50,10 +55,12 @@ BEGIN
 	IF found_rate IS NULL THEN
 		RAISE EXCEPTION 'there is no exchange rate from % to % on %', base, quote, on_day
 			USING ERRCODE = 'invalid_parameter_value',
+				DETAIL = CASE WHEN for_what IS NULL THEN 'No rate of the pair is in force on that day.'
+					ELSE format('It is needed for %s "%s".', for_what, name) END,
 				HINT = 'Add it to meter.fx_rate. The rate of the other direction does not count.';
 	END IF;
 	RETURN found_rate;
 END
 $$;
-COMMENT ON FUNCTION meter.fx(text, text, date) IS
-'What one unit of the first currency was in the second on a day, by meter.fx_rate; 1 if they are the same. Errors: 22023 if there is no rate';
+COMMENT ON FUNCTION meter.fx(text, text, date, text, text) IS
+'What one unit of the first currency was in the second on a day, by meter.fx_rate; 1 if they are the same. What is converted, and its name, are told by the error. Errors: 22023 if there is no rate';

@@ -175,7 +175,8 @@ BEGIN
 	-- only where there is something to convert
 	CROSS JOIN LATERAL (
 		SELECT CASE WHEN p.currency <> d.currency AND d.now_amount <> d.billed_amount
-			THEN meter.fx(d.currency, p.currency, p.last_day) ELSE 1 END AS rate
+			THEN meter.fx(d.currency, p.currency, p.last_day, 'what has changed of the bill of',
+				to_char(d.for_month, 'YYYY-MM')) ELSE 1 END AS rate
 		OFFSET 0) AS r
 	CROSS JOIN LATERAL (
 		SELECT meter.bill_decimals((d.now_amount - d.billed_amount) * r.rate) AS exact OFFSET 0) AS x
@@ -230,7 +231,7 @@ BEGIN
 		JOIN period AS p ON p.tenant = c.tenant
 		CROSS JOIN LATERAL (
 			SELECT CASE WHEN c.currency = p.currency THEN 1
-				ELSE meter.fx(c.currency, p.currency, p.last_day) END AS rate
+				ELSE meter.fx(c.currency, p.currency, p.last_day, 'credit', COALESCE(c.reason, c.credit_id::text)) END AS rate
 			OFFSET 0) AS r
 		WHERE c.available > 0 AND c.valid_from <= p.last_day AND (c.expires_on > p.last_day OR c.expires_on IS NULL)
 		GROUP BY c.tenant

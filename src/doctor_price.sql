@@ -28,28 +28,28 @@ AS $$
 	), current AS MATERIALIZED (
 		SELECT p.* FROM price AS p WHERE p.days @> (SELECT t.day FROM today AS t)
 	), converted AS (
-		SELECT b.tenant, p.currency AS base, b.currency AS quote
+		SELECT b.tenant, p.currency AS base, b.currency AS quote, format('price "%s"', p.price) AS what
 		FROM bill AS b
 		JOIN current AS p ON p.tenant = b.tenant
 		UNION ALL
-		SELECT b.tenant, p.currency, b.currency
+		SELECT b.tenant, p.currency, b.currency, format('price "%s"', p.price)
 		FROM bill AS b
 		JOIN current AS p ON p.plan = b.plan AND p.currency <> b.currency
 		WHERE NOT EXISTS (SELECT FROM current AS o WHERE o.tenant = b.tenant AND o.price = p.price)
 		UNION ALL
-		SELECT b.tenant, p.currency, b.currency
+		SELECT b.tenant, p.currency, b.currency, format('price "%s"', p.price)
 		FROM bill AS b
 		JOIN current AS p ON p.plan IS NULL AND p.tenant IS NULL AND p.currency <> b.currency
 		WHERE NOT EXISTS (SELECT FROM current AS o WHERE o.price = p.price AND (o.tenant = b.tenant OR o.plan = b.plan))
 		UNION ALL
-		SELECT b.tenant, b.plan_currency, b.currency
+		SELECT b.tenant, b.plan_currency, b.currency, format('plan "%s"', b.plan)
 		FROM bill AS b
 		UNION ALL
-		SELECT b.tenant, c.currency, b.currency
+		SELECT b.tenant, c.currency, b.currency, 'credits'
 		FROM bill AS b
 		JOIN meter.credit AS c ON c.tenant = b.tenant
 		UNION ALL
-		SELECT g.tenant, p.currency, g.currency
+		SELECT g.tenant, p.currency, g.currency, 'budgets'
 		FROM meter.budget AS g
 		JOIN bill AS b ON b.tenant = g.tenant
 		JOIN current AS p ON p.tenant = b.tenant OR p.plan = b.plan OR p.plan IS NULL AND p.tenant IS NULL
@@ -94,8 +94,8 @@ AS $$
 	GROUP BY t.day, q.price_id, q.price, q.plan, q.tenant, q.metric, q.valid_from
 	UNION ALL
 	SELECT 'fx_rate', NULL, format('%s to %s', c.base, c.quote),
-		format('There is no rate for today, which %s: %s.', meter.doctor_count(count(DISTINCT c.tenant), 'tenant needs', 'tenants need'),
-			meter.doctor_list(array_agg(DISTINCT c.tenant ORDER BY c.tenant))),
+		format('There is no rate for today, which %s: %s; for %s.', meter.doctor_count(count(DISTINCT c.tenant), 'tenant needs', 'tenants need'),
+			meter.doctor_list(array_agg(DISTINCT c.tenant ORDER BY c.tenant)), meter.doctor_list(array_agg(DISTINCT c.what ORDER BY c.what))),
 		CASE WHEN i.rate IS NULL THEN E'\\prompt ''rate: '' rate\n' ELSE E'-- from the rate of the other direction\n' END
 			|| format('INSERT INTO meter.fx_rate (base, quote, valid_from, rate) VALUES (%L, %L, %L, %s);', c.base, c.quote,
 				(SELECT t.day FROM today AS t) - 62, COALESCE(round(1 / i.rate, 10)::text, ':''rate'''))

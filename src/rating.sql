@@ -178,7 +178,7 @@ BEGIN
 		JOIN (
 			SELECT s.tenant, s.min_amount, s.max_amount, s.seconds,
 				CASE WHEN s.currency = p.currency OR num_nonnulls(s.min_amount, s.max_amount) = 0 THEN 1
-					ELSE meter.fx(s.currency, p.currency, p.last_day) END AS rate
+					ELSE meter.fx(s.currency, p.currency, p.last_day, 'plan', s.plan) END AS rate
 			FROM meter.bill_plans(of_month, tenants) AS s
 			JOIN period AS p ON p.tenant = s.tenant
 			WHERE NOT p.is_final
@@ -191,7 +191,8 @@ BEGIN
 				'percent', trim_scale(c.percent),
 				'amount', CASE WHEN c.currency = c.bill_currency THEN trim_scale(c.amount)
 					WHEN c.amount IS NOT NULL THEN
-						meter.bill_decimals(c.amount * meter.fx(c.currency, c.bill_currency, c.last_day)) END)) AS step
+						meter.bill_decimals(c.amount
+							* meter.fx(c.currency, c.bill_currency, c.last_day, 'coupon', c.coupon)) END)) AS step
 		FROM coupon AS c
 		WHERE of_month >= c.first_month
 			AND (of_month < c.first_month + c.periods * interval '1 month' OR c.periods IS NULL)
@@ -239,7 +240,8 @@ BEGIN
 	FROM meter.bill_plans(of_month, tenants) AS s
 	JOIN unnest(periods) AS p ON p.tenant = s.tenant
 	CROSS JOIN LATERAL (
-		SELECT CASE WHEN s.currency = p.currency THEN 1 ELSE meter.fx(s.currency, p.currency, p.last_day) END AS rate
+		SELECT CASE WHEN s.currency = p.currency THEN 1
+			ELSE meter.fx(s.currency, p.currency, p.last_day, 'plan', s.plan) END AS rate
 		OFFSET 0) AS t
 	CROSS JOIN LATERAL (
 		SELECT meter.bill_decimals(meter.bill_part(s.base_price, s.seconds, p.seconds) * t.rate) AS exact
@@ -344,7 +346,7 @@ BEGIN
 	CROSS JOIN LATERAL (
 		SELECT CASE WHEN k.terms IS NOT NULL THEN (k.terms ->> 'fx_rate')::numeric
 				WHEN c.currency = p.currency THEN 1
-				ELSE meter.fx(c.currency, p.currency, p.last_day) END AS rate,
+				ELSE meter.fx(c.currency, p.currency, p.last_day, 'price', c.price) END AS rate,
 			LEAST(trim_scale(extract(epoch FROM u.to_at - u.from_at)), p.seconds) AS seconds,
 			-- null is a price whose aggregation has nothing to say
 			meter.bill_quotient(COALESCE(u.quantity, 0), t.divisor) AS converted,
