@@ -18,9 +18,30 @@ SELECT count(*) FROM meter.bill;
 CALL meter_close_month('infinity');
 CALL meter_close_month('2999-12-31');
 \echo :LAST_ERROR_SQLSTATE
+-- where it cannot commit: in a block, one that a client makes of several statements, a function, and
+-- a block that catches errors
+\set VERBOSITY default
+\set SHOW_CONTEXT never
 BEGIN;
 CALL meter_close_month('2025-03-01');
+\echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
+SET timezone = 'UTC'\; CALL meter_close_month('2025-03-01');
+CREATE FUNCTION closes() RETURNS void LANGUAGE plpgsql AS $$ BEGIN CALL meter_close_month('2025-03-01'); END $$;
+SELECT closes();
+DO $$
+BEGIN
+	CALL meter_close_month('2025-03-01');
+EXCEPTION WHEN division_by_zero THEN
+	NULL;
+END
+$$;
+SELECT meter.close_can_commit();
+DROP FUNCTION closes;
+\set SHOW_CONTEXT errors
+\set VERBOSITY terse
+-- and where it can: in a block without handlers, which comes to its own error
+DO $$ BEGIN CALL meter_close_month('2999-12-31'); END $$;
 SET default_transaction_isolation = 'repeatable read';
 CALL meter_close_month('2025-03-01');
 RESET default_transaction_isolation;

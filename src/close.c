@@ -1,6 +1,7 @@
 /*
  * close.c
- *		meter.close_next(): a slice of the closing of a month.
+ *		Closing a month: meter.close_next(), a slice of it, and whether its
+ *		caller can commit.
  *
  * The work is SQL (close.sql); this gives it the rights of the extension's
  * owner.  Whoever may close a month cannot write bills otherwise.
@@ -8,10 +9,30 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 
 #include "owner.h"
+
+PG_FUNCTION_INFO_V1(meter_close_can_commit);
+
+/*
+ * Called by a procedure, before it has done anything: an error if its COMMIT
+ * would be one, which would not say what to do.
+ */
+Datum
+meter_close_can_commit(PG_FUNCTION_ARGS)
+{
+	if (!SPI_inside_nonatomic_context())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s cannot run inside a transaction block",
+						"meter_close_month()"),
+				 errdetail("It commits after each thousand tenants, which nothing can within a transaction block, a function or a block with EXCEPTION."),
+				 errhint("Call it as a statement of its own, outside of BEGIN and COMMIT; for psql, give it a -c of its own.")));
+	PG_RETURN_VOID();
+}
 
 PG_FUNCTION_INFO_V1(meter_close_next);
 

@@ -223,6 +223,11 @@ $$;
 COMMENT ON FUNCTION meter.close_begin(date) IS
 'What to call meter.close_next() with to close a month or, with null, whatever is due: the last period that is over of each tenant, and drafts. Null if nothing can be, as there are no prices and plans. Errors: 22023 if the month is not over';
 
+CREATE FUNCTION meter.close_can_commit() RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'meter_close_can_commit';
+COMMENT ON FUNCTION meter.close_can_commit() IS
+'Part of meter_close_month(): the error that it cannot commit where it was called. Errors: 25001 within a transaction block, a function or a block with EXCEPTION';
+
 -- Commits, and so can have no SET of its own: it calls nothing but functions that
 -- do, and has no operator that a search_path could change.
 CREATE PROCEDURE @extschema@.meter_close_month(month date DEFAULT NULL)
@@ -231,6 +236,7 @@ AS $$
 DECLARE
 	run pg_catalog.jsonb;
 BEGIN
+	PERFORM meter.close_can_commit();
 	PERFORM meter.subscription_apply();
 	COMMIT;
 	run := meter.close_begin(month);
@@ -241,7 +247,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE @extschema@.meter_close_month(date) IS
-'Make the bills of the month that the date is in, of all tenants whose period that began in it is over; with null, of each tenant the last period that is over, and what are drafts still; a tenant that was added within meter.bill_grace and has no bill yet is left out of that. A bill is a draft, which is rated anew by each call, until meter.bill_grace has passed since the end of its period; then it is final. Commits after each thousand tenants and tells so; what was done stays when it is interrupted, and calling it again goes on. Several calls at once share the work. Errors: 22023 if the month is not over, 2D000 within a transaction block';
+'Make the bills of the month that the date is in, of all tenants whose period that began in it is over; with null, of each tenant the last period that is over, and what are drafts still; a tenant that was added within meter.bill_grace and has no bill yet is left out of that. A bill is a draft, which is rated anew by each call, until meter.bill_grace has passed since the end of its period; then it is final. Commits after each thousand tenants and tells so; what was done stays when it is interrupted, and calling it again goes on. Several calls at once share the work. Errors: 22023 if the month is not over, 25001 within a transaction block or a function';
 
 CREATE VIEW meter.close_progress AS
 SELECT m.month, p.tenants, p.ended, COALESCE(b.drafts, 0) AS drafts, COALESCE(b.final, 0) AS final,
