@@ -202,6 +202,7 @@ my %meaning = (
 	'23503' => 'What a row refers to is not there.',
 	'23514' => 'A row breaks a rule that concerns several rows.',
 	'24000' => 'Something is called in a state of the session in which it cannot be.',
+	'25001' => 'What was called commits, and so cannot be called within a transaction block or a function.',
 	'25006' => 'The server is a standby, or the transaction is read-only, and what was called would write.',
 	'2202E' => 'An array has the wrong shape.',
 	'2BP01' => 'Something else depends on what is to be dropped.',

@@ -38,6 +38,7 @@ UPDATE meter.plan SET multiplier = 3 WHERE plan = 'free';
 SELECT meter_load_preset('tiered'), meter_load_preset('monthly');
 SELECT multiplier FROM meter.plan WHERE plan = 'free';
 
-SELECT meter_load_preset(NULL) IS NULL AS strict;
+SELECT meter_load_preset(NULL);
+SELECT meter_load_preset('');
 \set SHOW_CONTEXT never
 SELECT meter_load_preset('Tiered');

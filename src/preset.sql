@@ -1,14 +1,14 @@
 -- preset.sql: limits to begin with
 
 CREATE FUNCTION @extschema@.meter_load_preset(preset text) RETURNS integer
-LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	added integer;
 BEGIN
-	IF preset <> ALL (ARRAY['monthly', 'services', 'tiered']) THEN
-		RAISE EXCEPTION 'unknown preset "%"', preset
+	IF (preset = ANY (ARRAY['monthly', 'services', 'tiered'])) IS NOT TRUE THEN
+		RAISE EXCEPTION 'unknown preset %', COALESCE('"' || preset || '"', 'NULL')
 			USING ERRCODE = 'invalid_parameter_value',
 				HINT = 'It is one of monthly, services and tiered.';
 	END IF;
@@ -69,4 +69,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.meter_load_preset(text) IS
-'Add plans and limits to begin with and return the number of rules added: tiered (free, pro, enterprise by minute and day), monthly (free, starter, pro, enterprise by hour and month) or services (openai, email, sms, scaled by the multipliers of five plans). Rules that are there stay as they are. Errors: 22023 for another preset';
+'Add plans and limits to begin with and return the number of rules added: tiered (free, pro, enterprise by minute and day), monthly (free, starter, pro, enterprise by hour and month) or services (openai, email, sms, scaled by the multipliers of five plans). Rules that are there stay as they are. Errors: 22023 for null or another preset';
