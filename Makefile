@@ -149,6 +149,7 @@ SQL_PARTS = \
 	src/header.sql \
 	src/endpoint.sql \
 	src/sketch.sql \
+	src/word.sql \
 	src/metric.sql \
 	src/context.sql \
 	src/log.sql \

@@ -36,7 +36,7 @@ my %page_of = (
 	openmetrics => 'prometheus', openmetrics_text => 'prometheus', openmetrics_view => 'prometheus',
 	owner => 'bill', partition => 'flush', query_mask => 'secret', rating => 'billing',
 	recent => 'signal', refuse => 'limit', reject => 'flush', segment => 'aggregation', shared => 'setting',
-	total => 'rollup', users => 'usage', waiting => 'flush', writer => 'log');
+	total => 'rollup', users => 'usage', waiting => 'flush', word => 'rule', writer => 'log');
 
 # The source file that makes an object, and the messages of each SQLSTATE.
 my (%source, %raised);

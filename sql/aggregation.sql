@@ -75,11 +75,14 @@ CROSS JOIN (VALUES ('count', NULL, 'per_unit'), ('sum', NULL, 'per_unit'), ('min
 	('weighted_avg', NULL, 'per_unit'), ('percentile', 0, 'per_unit'), ('percentile', 4, 'per_unit'), ('percentile', 50, 'per_unit'),
 	('percentile', 95, 'per_unit'), ('percentile', 100, 'per_unit'), ('sum', NULL, 'dynamic'), ('sum', NULL, 'percentage')) AS a(aggregation, percentile, model);
 CREATE TEMP VIEW params AS SELECT * FROM (VALUES ('per_unit', '{"unit_amount": 1}'::jsonb), ('dynamic', '{}'), ('percentage', '{"rate_percent": 1}')) AS p(model, params);
+-- also those that mean nothing
+SET client_min_messages = error;
 INSERT INTO meter.price (price, plan, metric, dims, aggregation, percentile, model, params, valid_from, valid_to)
 SELECT 'p' || row_number() OVER (), t.plan, metric, dims, aggregation, percentile, model, params, t.valid_from, t.valid_to
 FROM wanted JOIN params USING (model)
 JOIN (VALUES (NULL, date '2026-01-01', NULL::date), (NULL, '2026-03-28', '2026-03-29'), ('late', '2026-01-01', NULL)) AS t(plan, valid_from, valid_to)
 	ON t.valid_to IS NULL AND t.plan IS NULL OR aggregation <> 'percentile' OR percentile = 95;
+RESET client_min_messages;
 
 -- what is to be found, by plain SQL
 CREATE TEMP TABLE seg AS

@@ -87,6 +87,24 @@ SELECT left(x, 64) AS extra, pg_temp.add(x::jsonb) FROM unnest(ARRAY[
 	'{"valid_from": "2026-01-01", "valid_to": "2026-01-01"}', '{"valid_from": "2026-01-01", "valid_to": "2026-01-02"}'
 ]) WITH ORDINALITY AS t (x, n) ORDER BY n;
 
+-- what is none of the words, and which there are
+DO $$
+DECLARE
+	of_table text;
+	of_column text;
+	of_constraint text;
+	detail text;
+	hint text;
+BEGIN
+	INSERT INTO meter.price (price, metric, model, params, aggregation) VALUES ('p', 'm', 'flat', '{"amount": 1}', 'median');
+EXCEPTION WHEN check_violation THEN
+	GET STACKED DIAGNOSTICS of_table = TABLE_NAME, of_column = COLUMN_NAME, of_constraint = CONSTRAINT_NAME,
+		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RAISE INFO E'%\n%\n%\n% % %', SQLERRM, detail, hint, of_table, of_column, of_constraint;
+END
+$$;
+\set VERBOSITY terse
+
 -- two prices of the same name for the same tenants never hold at once
 INSERT INTO meter.price (price, metric, model, params, valid_from, valid_to) VALUES
 	('once', 'm', 'flat', '{"amount": 1}', '2026-01-01', '2026-02-01'),

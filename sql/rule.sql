@@ -46,7 +46,11 @@ INSERT INTO meter.rate_limit (resource, per, max) VALUES (repeat('x', 256), 'hou
 INSERT INTO meter.rate_limit (resource, per, max) VALUES (E'a\tb', 'hour', 5);
 INSERT INTO meter.rate_limit (unit, per, max) VALUES ('tokens', 'hour', 5);
 INSERT INTO meter.rate_limit (max) VALUES (5);
+\set VERBOSITY default
+\set SHOW_CONTEXT never
 INSERT INTO meter.rate_limit (per, max) VALUES ('week', 5);
+\set SHOW_CONTEXT errors
+\set VERBOSITY terse
 INSERT INTO meter.rate_limit (per, max) VALUES ('hour', -1);
 INSERT INTO meter.rate_limit (per, max) VALUES ('hour', 1000000000000001);
 INSERT INTO meter.rate_limit (per, max) VALUES ('hour', 'NaN');

@@ -6,7 +6,8 @@ CREATE TABLE meter.alert_rule (
 			AND rule !~ '[[:cntrl:]]' AND rule ~ '[^ ]' AND right(rule, 1) <> '*'),
 	signal text COLLATE "C" NOT NULL,
 	severity text COLLATE "C" NOT NULL DEFAULT 'warning'
-		CONSTRAINT alert_rule_severity_check CHECK (severity = ANY (ARRAY['info', 'warning', 'critical'])),
+		CONSTRAINT alert_rule_severity_check CHECK (
+			meter.word_check(severity, 'alert_rule_severity_check', ARRAY['info', 'warning', 'critical'])),
 	-- NaN is above Infinity
 	threshold numeric NOT NULL
 		CONSTRAINT alert_rule_threshold_check CHECK (threshold >= 0 AND threshold < 'Infinity'),

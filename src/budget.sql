@@ -18,13 +18,15 @@ CREATE TABLE meter.budget (
 		CONSTRAINT budget_service_check CHECK (octet_length(service) BETWEEN 1 AND 255
 			AND service !~ '[[:cntrl:]]' AND service ~ '[^ ]'),
 	period text COLLATE "C" NOT NULL DEFAULT 'month'
-		CONSTRAINT budget_period_check CHECK (period = ANY (ARRAY['month', 'day'])),
+		CONSTRAINT budget_period_check CHECK (
+			meter.word_check(period, 'budget_period_check', ARRAY['month', 'day'])),
 	amount numeric NOT NULL
 		CONSTRAINT budget_amount_check CHECK (amount > 0 AND amount < 'Infinity'),
 	currency text COLLATE "C" NOT NULL DEFAULT 'USD'
 		CONSTRAINT budget_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
 	basis text COLLATE "C" NOT NULL DEFAULT 'cost'
-		CONSTRAINT budget_basis_check CHECK (basis = ANY (ARRAY['cost', 'charge'])),
+		CONSTRAINT budget_basis_check CHECK (
+			meter.word_check(basis, 'budget_basis_check', ARRAY['cost', 'charge'])),
 	thresholds numeric[] NOT NULL DEFAULT '{75,90,100}'
 		CONSTRAINT budget_thresholds_check CHECK (meter.budget_thresholds_valid(thresholds)),
 	hard_limit boolean NOT NULL DEFAULT false,

@@ -12,7 +12,7 @@ CREATE TABLE meter.cost_rate (
 			AND meter.dims_check(dims)),
 	aggregation text COLLATE "C" NOT NULL DEFAULT 'sum'
 		CONSTRAINT cost_rate_aggregation_check CHECK (
-			aggregation = ANY (ARRAY['sum', 'count', 'cost', 'unit_hours'])),
+			meter.word_check(aggregation, 'cost_rate_aggregation_check', ARRAY['sum', 'count', 'cost', 'unit_hours'])),
 	unit text,
 	-- NaN is above Infinity
 	divisor numeric NOT NULL DEFAULT 1

@@ -30,11 +30,11 @@ CREATE TABLE meter.focus_service (
 	service_name text NOT NULL
 		CONSTRAINT focus_service_service_name_check CHECK (service_name ~ '[^ ]'),
 	service_category text NOT NULL DEFAULT 'Other'
-		CONSTRAINT focus_service_service_category_check CHECK (service_category = ANY (ARRAY[
-			'AI and Machine Learning', 'Analytics', 'Business Applications', 'Compute', 'Databases',
-			'Developer Tools', 'Identity', 'Integration', 'Internet of Things',
-			'Management and Governance', 'Media', 'Migration', 'Mobile', 'Multicloud', 'Networking',
-			'Other', 'Security', 'Storage', 'Web'])),
+		CONSTRAINT focus_service_service_category_check CHECK (
+			meter.word_check(service_category, 'focus_service_service_category_check',
+				ARRAY['AI and Machine Learning', 'Analytics', 'Business Applications', 'Compute', 'Databases',
+				'Developer Tools', 'Identity', 'Integration', 'Internet of Things', 'Management and Governance',
+				'Media', 'Migration', 'Mobile', 'Multicloud', 'Networking', 'Other', 'Security', 'Storage', 'Web'])),
 	PRIMARY KEY (metric)
 );
 COMMENT ON TABLE meter.focus_service IS

@@ -2,8 +2,10 @@
 
 CREATE TABLE meter.health_threshold (
 	"check" text COLLATE "C" NOT NULL
-		CONSTRAINT health_threshold_check_check CHECK ("check" = ANY (ARRAY['error_rate', 'server_error_rate',
-			'latency_avg', 'latency_p95', 'flush_lag', 'rollup_lag', 'queue_percent'])),
+		CONSTRAINT health_threshold_check_check CHECK (
+			meter.word_check("check", 'health_threshold_check_check',
+				ARRAY['error_rate', 'server_error_rate', 'latency_avg', 'latency_p95', 'flush_lag', 'rollup_lag',
+				'queue_percent'])),
 	-- NaN is above Infinity
 	degraded numeric
 		CONSTRAINT health_threshold_degraded_check CHECK (degraded >= 0 AND degraded < 'Infinity'),

@@ -5,7 +5,8 @@ CREATE TABLE meter.metric (
 		CONSTRAINT metric_name_check CHECK (octet_length(metric) BETWEEN 1 AND 64
 			AND metric !~ '[[:cntrl:]]' AND metric ~ '[^ ]'),
 	kind text NOT NULL DEFAULT 'counter'
-		CONSTRAINT metric_kind_check CHECK (kind = ANY (ARRAY['counter', 'gauge'])),
+		CONSTRAINT metric_kind_check CHECK (
+			meter.word_check(kind, 'metric_kind_check', ARRAY['counter', 'gauge'])),
 	unit text,
 	dimensions text[] NOT NULL DEFAULT '{}'
 		CONSTRAINT metric_dimensions_check CHECK (

@@ -11,14 +11,16 @@ CREATE TABLE meter.outbox_meter (
 		CONSTRAINT outbox_meter_dims_check CHECK (jsonb_typeof(dims) = 'object'
 			AND meter.dims_check(dims)),
 	aggregation text NOT NULL DEFAULT 'sum'
-		CONSTRAINT outbox_meter_aggregation_check CHECK (aggregation = ANY (ARRAY['sum', 'count'])),
+		CONSTRAINT outbox_meter_aggregation_check CHECK (
+			meter.word_check(aggregation, 'outbox_meter_aggregation_check', ARRAY['sum', 'count'])),
 	-- NaN is above Infinity
 	multiplier numeric NOT NULL DEFAULT 1
 		CONSTRAINT outbox_meter_multiplier_check CHECK (multiplier > 0 AND multiplier < 'Infinity'),
 	digits smallint NOT NULL DEFAULT 0
 		CONSTRAINT outbox_meter_digits_check CHECK (digits BETWEEN 0 AND 12),
 	negative text NOT NULL DEFAULT 'net'
-		CONSTRAINT outbox_meter_negative_check CHECK (negative = ANY (ARRAY['net', 'send'])),
+		CONSTRAINT outbox_meter_negative_check CHECK (
+			meter.word_check(negative, 'outbox_meter_negative_check', ARRAY['net', 'send'])),
 	since timestamptz NOT NULL DEFAULT date_trunc('hour', now(), 'UTC')
 		CONSTRAINT outbox_meter_since_check CHECK (isfinite(since)),
 	grace interval NOT NULL DEFAULT '1 hour'

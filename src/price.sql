@@ -29,8 +29,10 @@ CREATE TABLE meter.price (
 		CONSTRAINT price_dims_check CHECK (jsonb_typeof(dims) = 'object'
 			AND octet_length(dims::text) <= 8192 AND meter.dims_check(dims)),
 	aggregation text COLLATE "C" NOT NULL DEFAULT 'sum'
-		CONSTRAINT price_aggregation_check CHECK (aggregation = ANY (ARRAY['count', 'sum', 'min',
-			'max', 'avg', 'last', 'unique', 'time_weighted', 'weighted_avg', 'percentile'])),
+		CONSTRAINT price_aggregation_check CHECK (
+			meter.word_check(aggregation, 'price_aggregation_check',
+				ARRAY['count', 'sum', 'min', 'max', 'avg', 'last', 'unique', 'time_weighted', 'weighted_avg',
+				'percentile'])),
 	percentile numeric
 		CONSTRAINT price_percentile_check CHECK (percentile BETWEEN 0 AND 100),
 	model text COLLATE "C" NOT NULL,
@@ -42,7 +44,7 @@ CREATE TABLE meter.price (
 		CONSTRAINT price_divisor_check CHECK (divisor > 0 AND divisor < 'Infinity'),
 	rounding text COLLATE "C" NOT NULL DEFAULT 'none'
 		CONSTRAINT price_rounding_check CHECK (
-			rounding = ANY (ARRAY['none', 'round', 'ceil', 'floor'])),
+			meter.word_check(rounding, 'price_rounding_check', ARRAY['none', 'round', 'ceil', 'floor'])),
 	rounding_digits integer NOT NULL DEFAULT 0
 		CONSTRAINT price_rounding_digits_check CHECK (rounding_digits BETWEEN -12 AND 12),
 	included numeric NOT NULL DEFAULT 0

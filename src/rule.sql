@@ -12,10 +12,11 @@ CREATE TABLE meter.rate_limit (
 		CONSTRAINT rate_limit_resource_check CHECK (octet_length(resource) BETWEEN 1 AND 255
 			AND resource !~ '[[:cntrl:]]'),
 	unit text COLLATE "C" NOT NULL DEFAULT 'requests'
-		CONSTRAINT rate_limit_unit_check CHECK (unit = ANY (ARRAY['requests', 'cost'])),
+		CONSTRAINT rate_limit_unit_check CHECK (
+			meter.word_check(unit, 'rate_limit_unit_check', ARRAY['requests', 'cost'])),
 	per text COLLATE "C" NOT NULL
 		CONSTRAINT rate_limit_per_check CHECK (
-			per = ANY (ARRAY['second', 'minute', 'hour', 'day', 'month'])),
+			meter.word_check(per, 'rate_limit_per_check', ARRAY['second', 'minute', 'hour', 'day', 'month'])),
 	max numeric
 		CONSTRAINT rate_limit_max_check CHECK (max >= 0 AND max <= 1000000000000000
 			AND min_scale(max) <= 9),
@@ -23,10 +24,12 @@ CREATE TABLE meter.rate_limit (
 		CONSTRAINT rate_limit_burst_check CHECK (burst >= 0 AND burst <= 1000000000000000
 			AND min_scale(burst) <= 9),
 	kind text COLLATE "C" NOT NULL DEFAULT 'bucket'
-		CONSTRAINT rate_limit_kind_check CHECK (kind = ANY (ARRAY['bucket', 'window'])),
+		CONSTRAINT rate_limit_kind_check CHECK (
+			meter.word_check(kind, 'rate_limit_kind_check', ARRAY['bucket', 'window'])),
 	per_user boolean NOT NULL DEFAULT false,
 	mode text COLLATE "C" NOT NULL DEFAULT 'enforce'
-		CONSTRAINT rate_limit_mode_check CHECK (mode = ANY (ARRAY['enforce', 'soft', 'shadow'])),
+		CONSTRAINT rate_limit_mode_check CHECK (
+			meter.word_check(mode, 'rate_limit_mode_check', ARRAY['enforce', 'soft', 'shadow'])),
 	metric text COLLATE "C" NOT NULL DEFAULT 'api_requests'
 		CONSTRAINT rate_limit_metric_check CHECK (octet_length(metric) BETWEEN 1 AND 64
 			AND metric !~ '[[:cntrl:]]' AND metric ~ '[^ ]'),

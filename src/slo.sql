@@ -11,7 +11,8 @@ CREATE TABLE meter.slo (
 		CONSTRAINT slo_service_check CHECK (octet_length(service) BETWEEN 1 AND 255
 			AND service !~ '[[:cntrl:]]' AND service ~ '[^ ]'),
 	kind text COLLATE "C" NOT NULL DEFAULT 'availability'
-		CONSTRAINT slo_kind_check CHECK (kind = ANY (ARRAY['availability', 'latency'])),
+		CONSTRAINT slo_kind_check CHECK (
+			meter.word_check(kind, 'slo_kind_check', ARRAY['availability', 'latency'])),
 	target numeric NOT NULL
 		CONSTRAINT slo_target_check CHECK (target > 0 AND target < 100),
 	latency_ms numeric

@@ -11,7 +11,7 @@ CREATE TABLE meter.tenant (
 	changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	status text COLLATE "C" NOT NULL DEFAULT 'active'
 		CONSTRAINT tenant_status_check CHECK (
-			status = ANY (ARRAY['active', 'suspended', 'cancelled'])),
+			meter.word_check(status, 'tenant_status_check', ARRAY['active', 'suspended', 'cancelled'])),
 	started_on date
 		CONSTRAINT tenant_started_on_check CHECK (isfinite(started_on)),
 	billing_anchor smallint NOT NULL DEFAULT 1
