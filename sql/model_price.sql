@@ -108,6 +108,34 @@ SELECT left(model, 4) || '..', octet_length(model), action, reason FROM meter_im
 	'long', jsonb_build_object('litellm_provider', repeat('p', 65), 'input_cost_per_token', 1)), '2024-04-01');
 SELECT count(*) FROM meter_import_model_prices('{}', '2024-04-01');
 
+-- a string that is a number is that number, and the same price again is no change
+SELECT model, action, reason FROM meter_import_model_prices($${
+	"texts": {"litellm_provider": "p", "input_cost_per_token": "1e-6", "output_cost_per_token": "0.0000020", "cache_read_input_token_cost": "+.25E-6",
+		"cache_creation_input_token_cost": "3.", "input_cost_per_token_above_128k_tokens": "4e-06"},
+	"text tiers": {"litellm_provider": "p", "output_cost_per_token": "5e-6",
+		"tiered_pricing": [{"input_cost_per_token": "1e-6", "range": [0, 3]}, {"input_cost_per_token": 2e-6, "range": [3, 9]}]},
+	"text negative": {"litellm_provider": "p", "input_cost_per_token": "-1e-6"},
+	"text large": {"litellm_provider": "p", "input_cost_per_token": "1e999"},
+	"text huge": {"litellm_provider": "p", "input_cost_per_token": "1e99999999"},
+	"text fine": {"litellm_provider": "p", "input_cost_per_token": "1e-31"},
+	"text nan": {"litellm_provider": "p", "input_cost_per_token": "NaN"},
+	"text infinity": {"litellm_provider": "p", "input_cost_per_token": "Infinity"},
+	"text empty": {"litellm_provider": "p", "input_cost_per_token": ""},
+	"text blank": {"litellm_provider": "p", "input_cost_per_token": " 1"},
+	"text hex": {"litellm_provider": "p", "input_cost_per_token": "0x10"},
+	"text dot": {"litellm_provider": "p", "input_cost_per_token": "."},
+	"text comma": {"litellm_provider": "p", "input_cost_per_token": "1,5"},
+	"text lines": {"litellm_provider": "p", "input_cost_per_token": "1\n2"},
+	"text last line": {"litellm_provider": "p", "input_cost_per_token": "1\n"},
+	"text array": {"litellm_provider": "p", "input_cost_per_token": ["1"]}
+}$$, '2024-04-02');
+SELECT model, above_tokens, input_price, output_price, cached_price, cache_creation_price FROM meter.model_price
+WHERE valid_from = '2024-04-02' ORDER BY model, above_tokens;
+SELECT action, reason FROM meter_import_model_prices($${
+	"texts": {"litellm_provider": "p", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "cache_read_input_token_cost": 0.25e-6,
+		"cache_creation_input_token_cost": 3, "input_cost_per_token_above_128k_tokens": 4e-6}}$$, '2024-04-02');
+DELETE FROM meter.model_price WHERE valid_from = '2024-04-02';
+
 -- two keys for the same number of tokens: that which is first in order of bytes, 128000 before 128k
 BEGIN;
 SELECT action FROM meter_import_model_prices($${

@@ -143,10 +143,10 @@ AS $$
 			AND t.tier ?| ARRAY['input_cost_per_token', 'output_cost_per_token']
 	),
 	price AS MATERIALIZED (
-		SELECT k.model, k.key, k.value
+		SELECT k.model, k.key, k.value #>> '{}' AS value, jsonb_typeof(k.value) AS type
 		FROM keyed AS k
 		UNION ALL
-		SELECT l.model, 'tiered_pricing.' || f.key, f.value
+		SELECT l.model, 'tiered_pricing.' || f.key, f.value #>> '{}', jsonb_typeof(f.value)
 		FROM listed AS l
 		CROSS JOIN jsonb_each(l.tier) AS f
 		WHERE f.key = ANY (ARRAY['input_cost_per_token', 'output_cost_per_token',
@@ -157,7 +157,10 @@ AS $$
 		SELECT f.model, min(f.reason COLLATE "C") AS reason
 		FROM (
 			SELECT p.model, CASE
-				WHEN jsonb_typeof(p.value) <> 'number' THEN p.key || ' is not a number'
+				-- or a string that is one, of no more digits than can be read in any case
+				WHEN p.type <> 'number' AND NOT (p.type = 'string' AND octet_length(p.value) <= 1000
+						AND p.value ~ '^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?$')
+					THEN p.key || ' is not a number'
 				WHEN p.value::numeric < 0 THEN p.key || ' is negative'
 				WHEN p.value::numeric >= 1000000000 THEN p.key || ' is too large'
 				WHEN min_scale(p.value::numeric) > 30 THEN p.key || ' has more than 30 decimals'
@@ -186,13 +189,13 @@ AS $$
 		-- above a number of tokens, each price is that of the highest number it is named for;
 		-- of two keys with the same number, such as 128000 and 128k, that of the first in order of bytes
 		SELECT s.model, t.above_tokens,
-			(array_agg(k.value ORDER BY k.above_tokens DESC, k.key COLLATE "C")
+			(array_agg(k.value #>> '{}' ORDER BY k.above_tokens DESC, k.key COLLATE "C")
 				FILTER (WHERE k.kind = 'input_cost_per_token'))[1]::numeric AS input_price,
-			(array_agg(k.value ORDER BY k.above_tokens DESC, k.key COLLATE "C")
+			(array_agg(k.value #>> '{}' ORDER BY k.above_tokens DESC, k.key COLLATE "C")
 				FILTER (WHERE k.kind = 'output_cost_per_token'))[1]::numeric AS output_price,
-			(array_agg(k.value ORDER BY k.above_tokens DESC, k.key COLLATE "C")
+			(array_agg(k.value #>> '{}' ORDER BY k.above_tokens DESC, k.key COLLATE "C")
 				FILTER (WHERE k.kind = 'cache_read_input_token_cost'))[1]::numeric AS cached_price,
-			(array_agg(k.value ORDER BY k.above_tokens DESC, k.key COLLATE "C")
+			(array_agg(k.value #>> '{}' ORDER BY k.above_tokens DESC, k.key COLLATE "C")
 				FILTER (WHERE k.kind = 'cache_creation_input_token_cost'))[1]::numeric AS cache_creation_price
 		FROM sound AS s
 		JOIN (SELECT DISTINCT k.model, k.above_tokens FROM keyed AS k) AS t ON t.model = s.model
