@@ -63,7 +63,7 @@ ask(q{
 		"gpt-4o-mini": {"litellm_provider": "openai", "input_cost_per_token": 1.5e-07, "output_cost_per_token": 6e-07},
 		"claude-x": {"litellm_provider": "anthropic", "input_cost_per_token": 3e-06, "output_cost_per_token": 1.5e-05}}',
 		'2000-01-01');
-	INSERT INTO meter.metric (metric, kind) VALUES ('cpu_cores', 'gauge'), ('memory_bytes', 'gauge');
+	INSERT INTO meter.metric (metric, kind) VALUES ('cpu_usage_cores', 'gauge'), ('memory_usage_bytes', 'gauge');
 	INSERT INTO meter.tenant (tenant) VALUES ('acme'), ('globex'), ('quote"back\\slash');
 	INSERT INTO meter.budget (tenant, amount) VALUES ('acme', 50), ('globex', 1000);
 	INSERT INTO meter.rate_limit (tenant, per, max, kind) VALUES ('limited', 'month', 5, 'window');
@@ -85,7 +85,7 @@ sub track
 		SELECT meter_track_llm('acme', p.provider, p.model, 100 * i, 10 + $n, cached_tokens => 5, service => 'ai',
 			endpoint => '/v1/chat', status => 200, latency_ms => 100 * i)
 		FROM (VALUES ('openai', 'gpt-4o-mini'), ('anthropic', 'claude-x')) AS p (provider, model), generate_series(1, 20) AS i;
-		SELECT meter_track('acme', 'cpu_cores', 2 + $n, service => 'ai'), meter_track('acme', 'memory_bytes', 3e9, service => 'ai');
+		SELECT meter_track('acme', 'cpu_usage_cores', 2 + $n, service => 'ai'), meter_track('acme', 'memory_usage_bytes', 3e9, service => 'ai');
 		SELECT meter_allow('limited') FROM generate_series(1, 8)});
 	ask('SELECT meter_flush(); SELECT meter_rollup()');
 	return;
@@ -430,7 +430,7 @@ same('alerts', 'sum by (rule, severity) (meter_alerts_firing{JOB})', q{SELECT 'r
 same('limits', 'sum(meter_limit_refused_total{JOB})', q{SELECT '', 3});
 same('allowed calls', 'sum(meter_limit_allowed_total{JOB})', q{SELECT '', 5});
 same('the log', 'sum(meter_pipeline_flushed_total{JOB})', q{SELECT '', count(*) FROM meter.event});
-same('levels', 'sum by (metric) (meter_level_current{JOB})', q{SELECT * FROM (VALUES ('metric=cpu_cores', 3), ('metric=memory_bytes', 3e9)) AS v});
+same('levels', 'sum by (metric) (meter_level_current{JOB})', q{SELECT * FROM (VALUES ('metric=cpu_usage_cores', 3), ('metric=memory_usage_bytes', 3e9)) AS v});
 
 # --- more events, corrections, and a server that begins anew -----------------
 
