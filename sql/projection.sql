@@ -165,13 +165,13 @@ SELECT current, expected FROM meter_project('club', at => '2026-04-02 00:00+00')
 -- until then it is 24 * 0.5 / 25 less.
 INSERT INTO meter.tenant (tenant, time_zone) VALUES ('cuba', 'America/Havana');
 INSERT INTO meter.inbox (tenant, cost, at)
-SELECT 'cuba', 24, d AT TIME ZONE 'America/Havana' FROM generate_series('2026-08-01 12:00'::timestamp, '2026-10-09 12:00', '1 day') AS d;
+SELECT 'cuba', 24, d AT TIME ZONE 'America/Havana' FROM generate_series('2020-08-01 12:00'::timestamp, '2020-10-09 12:00', '1 day') AS d;
 SELECT appended FROM meter_flush();
 SELECT meter_rollup();
 SELECT period_from AT TIME ZONE 'UTC' AS "from", until AT TIME ZONE 'UTC' AS until, current, expected
-FROM meter_project('cuba', at => '2026-10-10 04:00+00');
-SELECT current, round(expected, 6) AS expected FROM meter_project('cuba', method => 'run_rate', at => '2026-11-01 04:30+00');
-SELECT current, expected FROM meter_project('cuba', until => '2026-11-01 04:30+00', at => '2026-10-10 04:00+00');
+FROM meter_project('cuba', at => '2020-10-10 04:00+00');
+SELECT current, round(expected, 6) AS expected FROM meter_project('cuba', method => 'run_rate', at => '2020-11-01 04:30+00');
+SELECT current, expected FROM meter_project('cuba', until => '2020-11-01 04:30+00', at => '2020-10-10 04:00+00');
 
 -- A series has the days of its own time zone, whatever others begin with: 28 July to 10 September.
 SELECT min(d.day), max(d.day), count(*) FROM meter.projection_daily(ARRAY[
