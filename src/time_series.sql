@@ -196,13 +196,15 @@ BEGIN ATOMIC
 			CASE WHEN jsonb_typeof(meter_time_series.filter) = 'object' THEN
 				NULLIF(meter_time_series.filter - '{tenant,service,endpoint,method}'::text[], '{}') END AS dims
 	), part AS (
-		SELECT u.hour, u.tenant, u.service, u.endpoint, u.method, u.dims, u.events, u.errors, u.errors_429,
+		-- which of the two a row is of is known when it is planned, so each is read by
+		-- whom it is for
+		SELECT false AS is_level, u.hour, u.tenant, u.service, u.endpoint, u.method, u.dims, u.events, u.errors, u.errors_429,
 			u.quantity, u.quantity_min, u.quantity_max, u.cost, u.latency, u.users,
 			NULL::numeric AS seconds, NULL::numeric AS level_seconds
 		FROM meter.usage_span(meter_time_series.filter ->> 'tenant', meter_time_series.metric,
 			meter_time_series."from", meter_time_series."to") AS u
 		UNION ALL
-		SELECT g.hour, g.tenant, g.service, g.endpoint, g.method, g.dims, 0, 0, 0,
+		SELECT true, g.hour, g.tenant, g.service, g.endpoint, g.method, g.dims, 0, 0, 0,
 			NULL, NULL, NULL, NULL, NULL, NULL, g.seconds, g.level_seconds
 		FROM meter.gauge_level AS g
 		WHERE EXISTS (SELECT FROM meter.metric AS m WHERE m.metric = meter_time_series.metric AND m.kind = 'gauge')
@@ -231,7 +233,7 @@ BEGIN ATOMIC
 			sum(g.cost) AS cost, hll_union_agg(g.users) AS users,
 			@extschema@.meter_sketch_merge(g.latency) AS latency
 		FROM grouped AS g
-		WHERE g.seconds IS NULL
+		WHERE NOT g.is_level
 		GROUP BY g.n, g."group"
 	), level AS (
 		-- Levels of several gauges are added, as bills do.  Each is known from its first
@@ -240,7 +242,7 @@ BEGIN ATOMIC
 		FROM (
 			SELECT g.n, g."group", g.hour, max(g.seconds) AS seconds, sum(g.level_seconds) AS level_seconds
 			FROM grouped AS g
-			WHERE g.seconds IS NOT NULL
+			WHERE g.is_level
 			GROUP BY g.n, g."group", g.hour
 		) AS h
 		GROUP BY h.n, h."group"
