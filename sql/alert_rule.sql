@@ -61,6 +61,8 @@ INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('s', 'gauge_level
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": 5}');
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": " "}');
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": "cpu", "dims": "eu"}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": "cpu", "dims": {"region": ["eu"]}}');
+INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": "cpu", "dims": {"region": null}}');
 
 INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('s', 'no_usage', 604801);
 -- A dump carries what was added or changed.

@@ -221,6 +221,22 @@ SELECT roll();
 SELECT meter_refresh_budgets() > 0 AS refreshed;
 SELECT spent, breakdown FROM meter.budget_status WHERE tenant = 'several';
 ROLLBACK;
+-- prices of plans that follow one another charge different usage: 100 seven days ago and 150 now are 250, for 100 * 1 + 150 * 2
+BEGIN;
+SET LOCAL meter.durability = 'commit';
+INSERT INTO meter.plan (plan) VALUES ('before'), ('after');
+INSERT INTO meter.tenant (tenant, plan, started_on, billing_anchor)
+SELECT 'changed', 'before', '2000-01-01', extract(day FROM (now() AT TIME ZONE 'UTC') - interval '10 days');
+INSERT INTO meter.subscription (tenant, valid_from, plan) VALUES ('changed', '2000-01-01', 'before'),
+	('changed', ((now() AT TIME ZONE 'UTC') - interval '3 days')::date, 'after') ON CONFLICT DO NOTHING;
+INSERT INTO meter.price (price, plan, tenant, metric, model, params) VALUES ('calls before', 'before', NULL, 'hits', 'per_unit', '{"unit_amount": 1}'),
+	('calls after', 'after', NULL, 'hits', 'per_unit', '{"unit_amount": 2}');
+INSERT INTO meter.budget (tenant, amount, basis) VALUES ('changed', 1000, 'charge');
+SELECT meter_track('changed', 'hits', 100, at => now() - interval '7 days'), meter_track('changed', 'hits', 150);
+SELECT roll();
+SELECT meter_refresh_budgets() > 0 AS refreshed;
+SELECT spent, breakdown -> 'hits' AS hits FROM meter.budget_status WHERE tenant = 'changed';
+ROLLBACK;
 
 -- One whose usage needs events that are gone, as half an hour off UTC where its month
 -- begins, does not keep the others from being rated: 10 more at 0.5.

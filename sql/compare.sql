@@ -135,7 +135,7 @@ SELECT DISTINCT tenant FROM meter_compare_plans('2026-04-01') ORDER BY 1;
 
 -- Limits.  busy: 30 calls at 12:10 and 20 at 12:50 of one day, 25 on another, 5 of which are refused.
 INSERT INTO meter.tenant (tenant, plan, started_on, time_zone) VALUES ('busy', 'flat', '2026-01-01', 'Asia/Kolkata');
-SELECT count(meter_track('busy', at => a, status => s)) FROM (VALUES (30, '2026-04-10 12:10+00'::timestamptz, 200),
+SELECT count(meter_track('busy', quantity => CASE s WHEN 429 THEN 0 ELSE 1 END, at => a, status => s)) FROM (VALUES (30, '2026-04-10 12:10+00'::timestamptz, 200),
 	(20, '2026-04-10 12:50+00', 200), (20, '2026-04-20 12:00+00', 200), (5, '2026-04-20 12:00+00', 429)) AS v (n, a, s)
 CROSS JOIN LATERAL generate_series(1, n);
 SELECT appended FROM meter_flush();
@@ -155,8 +155,9 @@ SELECT fits('month', 70), fits('month', 69), fits('day', 50), fits('day', 49), f
 -- buckets: 40 and a burst of 10; 40 and, without one, another 40; 60 minutes; nothing; any amount; told of only
 SELECT fits('hour', 40, 'bucket', 10), fits('hour', 40, 'bucket', 9), fits('hour', 25, 'bucket'), fits('minute', 1, 'window'),
 	fits('minute', 0, 'window'), fits('month', NULL), fits('month', 1, 'window', NULL, 'soft');
--- 4 recorded as one on the third day: 71 events, and 74 calls if each of these was one
+-- 4 recorded as one on the third day: 71 events, and 74 calls if each of these was one, whatever is refused
 INSERT INTO meter.inbox (tenant, quantity, at) VALUES ('busy', 4, '2026-04-21 12:00+00');
+INSERT INTO meter.inbox (tenant, quantity, status, at) SELECT 'busy', 0, 429, '2026-04-21 12:00+00' FROM generate_series(1, 9);
 SELECT appended FROM meter_flush();
 SELECT meter_rollup();
 SELECT fits('month', 74), fits('month', 73), fits('month', 71), fits('month', 70), fits('hour', 50), fits('hour', 3), fits('day', 50);

@@ -118,6 +118,9 @@ SELECT appended FROM meter_flush();
 SELECT meter_rollup() > 0;
 SELECT allowed, reason FROM meter_check('quo', 'openai', 0);
 SELECT count(*), count(b.rule) AS same FROM quotas AS q LEFT JOIN quota_before AS b ON q IS NOT DISTINCT FROM b;
+-- nor does it keep limits from being set back
+SELECT meter_reset_limit('quo', 'openai') AS rules;
+SELECT used FROM quotas WHERE rule LIKE '%openai%';
 DELETE FROM meter.budget;
 
 -- who may

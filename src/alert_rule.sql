@@ -80,13 +80,16 @@ BEGIN
 				THEN 'No metric can have that name.' END;
 	ELSIF param = 'dims' THEN
 		RETURN CASE WHEN type <> 'object' THEN 'It must be an object, such as {"region": "eu"}.'
-			WHEN octet_length(word) > 8192 THEN 'It is longer than 8192 bytes.' END;
+			WHEN octet_length(word) > 8192 THEN 'It is longer than 8192 bytes.'
+			-- as of a price; true, or an error that tells which
+			WHEN NOT meter.dims_check(given) THEN 'No usage has it.' END;
 	END IF;
 	-- some are reckoned with as double precision
 	RETURN CASE WHEN type <> 'number' THEN 'It must be a number of 0 or more.'
 		WHEN word::double precision < 0 THEN 'It must be a number of 0 or more.' END;
 EXCEPTION WHEN data_exception THEN
 	RETURN CASE param WHEN 'short_window' THEN 'It must be an interval, such as "5 minutes".'
+		WHEN 'dims' THEN upper(left(SQLERRM, 1)) || substr(SQLERRM, 2) || '.'
 		ELSE 'It is out of range.' END;
 END
 $$;

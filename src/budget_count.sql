@@ -215,24 +215,30 @@ BEGIN
 		AND s.budget_id = b.budget_id AND s.period_from = b.period_from;
 	INSERT INTO meter.budget_spend (budget_id, tenant, period_from, metric, quantity, spent)
 	WITH charged AS (
-		SELECT l.tenant, COALESCE(l.metric, l.price) AS metric, COALESCE(l.dims, '{}') AS dims,
+		SELECT l.tenant, c.plan, COALESCE(l.metric, l.price) AS metric, COALESCE(l.dims, '{}') AS dims,
 			CASE WHEN c.model <> 'dynamic' THEN c.aggregation END AS aggregation, c.percentile,
 			sum(COALESCE(l.quantity, 0)) AS quantity, sum(l.amount_exact) AS amount
 		FROM meter.bill_usage(of_month, periods) AS l
 		LEFT JOIN meter.price AS c ON c.price_id = l.price_id
-		GROUP BY l.tenant, COALESCE(l.metric, l.price), l.price, COALESCE(l.dims, '{}'),
+		GROUP BY l.tenant, c.plan, COALESCE(l.metric, l.price), l.price, COALESCE(l.dims, '{}'),
 			CASE WHEN c.model <> 'dynamic' THEN c.aggregation END, c.percentile
 	), used AS (
 		-- several prices may charge the same usage, which was used once all the same:
 		-- with the dimensions of some it is a part of what is without
-		SELECT u.tenant, u.metric, u.aggregation, sum(u.amount) AS amount,
+		SELECT u.tenant, u.plan, u.metric, u.aggregation, u.percentile, sum(u.amount) AS amount,
 			COALESCE(max(u.quantity) FILTER (WHERE u.dims = '{}'), sum(u.quantity)) AS quantity
 		FROM (
-			SELECT c.tenant, c.metric, c.dims, c.aggregation, c.percentile,
+			SELECT c.tenant, c.plan, c.metric, c.dims, c.aggregation, c.percentile,
 				max(c.quantity) AS quantity, sum(c.amount) AS amount
 			FROM charged AS c
-			GROUP BY c.tenant, c.metric, c.dims, c.aggregation, c.percentile
+			GROUP BY c.tenant, c.plan, c.metric, c.dims, c.aggregation, c.percentile
 		) AS u
+		GROUP BY u.tenant, u.plan, u.metric, u.aggregation, u.percentile
+	), whole AS (
+		-- plans hold one after the other, what is of no plan beside them
+		SELECT u.tenant, u.metric, u.aggregation, sum(u.amount) AS amount,
+			GREATEST(sum(u.quantity) FILTER (WHERE u.plan IS NOT NULL), max(u.quantity) FILTER (WHERE u.plan IS NULL)) AS quantity
+		FROM used AS u
 		GROUP BY u.tenant, u.metric, u.aggregation, u.percentile
 	)
 	SELECT b.budget_id, b.tenant, b.period_from, l.metric, l.quantity,
@@ -243,7 +249,7 @@ BEGIN
 		-- how much it is says the sum, or the levels times the hours, best
 		SELECT u.tenant, u.metric, sum(u.amount) AS amount,
 			(array_agg(u.quantity ORDER BY array_position('{sum,time_weighted,weighted_avg,count}', u.aggregation), u.quantity DESC))[1] AS quantity
-		FROM used AS u
+		FROM whole AS u
 		GROUP BY u.tenant, u.metric
 	) AS l
 	JOIN unnest(periods) AS p ON p.tenant = l.tenant

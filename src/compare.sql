@@ -67,9 +67,9 @@ BEGIN
 		WHERE c.rank = 1 AND c.max IS NOT NULL AND c.mode = 'enforce'
 	), hourly AS (
 		-- several requests that were recorded as one event were several calls, or one
-		-- that counts as several: that cannot be told.  A refused one has a quantity of 0 or 1.
+		-- that counts as several: that cannot be told.  A refused one has a quantity of 0.
 		SELECT s.tenant, s.time_zone, h.metric, h.hour, sum(h.events - h.errors_429) AS calls,
-			CASE WHEN h.metric = 'api_requests' THEN sum(h.quantity - h.errors_429) END AS quantity
+			CASE WHEN h.metric = 'api_requests' THEN sum(h.quantity) END AS quantity
 		FROM stay AS s
 		JOIN meter.usage_hourly AS h ON h.tenant = s.tenant AND h.hour >= s.from_at AND h.hour < s.to_at
 		WHERE h.hour >= low AND h.hour < high AND h.metric IN (SELECT r.metric FROM rule AS r)

@@ -333,7 +333,7 @@ Datum
 meter_reset_limit(PG_FUNCTION_ARGS)
 {
 	Reset		reset = {0};
-	LimitCall	call = {LIMIT_LOOK};
+	LimitCall	call = {LIMIT_STATUS};
 	LimitResult result;
 	int32		rules[RULE_MAX_MATCHES];
 

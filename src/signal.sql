@@ -249,7 +249,8 @@ BEGIN
 		-- who is named is missed also after that, or if it never was
 		SELECT e.rule, e.threshold, e.metric, e.tenant, e.service, floor(extract(epoch FROM longest))
 		FROM enabled AS e
-		WHERE e.tenant IS NOT NULL AND e.service IS NOT NULL AND NOT EXISTS (
+		-- but not while what came lately is not known
+		WHERE e.tenant IS NOT NULL AND e.service IS NOT NULL AND known_until > at - interval '1 hour' AND NOT EXISTS (
 			SELECT FROM meter.usage_last AS l
 			WHERE l.metric = e.metric AND l.tenant = e.tenant AND l.service = e.service AND l.last_at > at - longest)
 	)
