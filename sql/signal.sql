@@ -322,6 +322,11 @@ SELECT meter_rollup();
 SELECT rule, tenant, service, value FROM meter.signal_no_usage(now()) WHERE rule IN ('no job', 'nightly') ORDER BY 1, 2, 3;
 INSERT INTO meter.inbox (tenant, received_at) VALUES ('b', now() - interval '1 hour');
 SELECT rule, tenant, service, value FROM meter.signal_no_usage(now()) WHERE rule IN ('no job', 'nightly') ORDER BY 1, 2, 3;
+-- nor of whom nothing is known, when it has waited for an hour
+UPDATE meter.inbox SET received_at = now() - interval '59 minutes';
+SELECT rule, value FROM meter.signal_no_usage(now()) WHERE rule IN ('never', 'old') ORDER BY 1;
+UPDATE meter.inbox SET received_at = now() - interval '1 hour';
+SELECT rule, value FROM meter.signal_no_usage(now()) WHERE rule IN ('never', 'old') ORDER BY 1;
 TRUNCATE meter.inbox;
 -- an alert comes, and ends with the next event; what was seven days ago is forgotten
 SELECT fired FROM meter_evaluate_alerts(now() - interval '5 minutes');
