@@ -63,8 +63,8 @@ INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gau
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": "cpu", "dims": "eu"}');
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": "cpu", "dims": {"region": ["eu"]}}');
 INSERT INTO meter.alert_rule (rule, signal, threshold, params) VALUES ('s', 'gauge_level', 5, '{"metric": "cpu", "dims": {"region": null}}');
-
 INSERT INTO meter.alert_rule (rule, signal, threshold) VALUES ('s', 'no_usage', 604801);
+
 -- A dump carries what was added or changed.
 SELECT extcondition[array_position(extconfig, 'meter.alert_rule'::regclass::oid)] FROM pg_extension WHERE extname = 'meter';
 SELECT min(rule) AS one FROM meter.alert_rule WHERE builtin \gset

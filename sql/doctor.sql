@@ -324,7 +324,7 @@ INSERT INTO meter.alert_rule (rule, signal, threshold, tenant, params) VALUES ('
 	('odd part', 'gauge_level', 5, NULL, '{"metric": "cpu", "dims": {"zone": 1}}');
 INSERT INTO meter.metric (metric, kind) VALUES ('cpu', 'gauge');
 INSERT INTO meter.slo (slo, tenant, target) VALUES ('erin', 'erik', 99);
-INSERT INTO meter.gauge_limit (gauge_limit_id, metric, max) VALUES ('00000000-0000-0000-0000-000000000008', 'disk', 5);
+INSERT INTO meter.gauge_limit (gauge_limit_id, metric, max_metric) VALUES ('00000000-0000-0000-0000-000000000008', 'disk', 'space');
 INSERT INTO meter.cost_rate (component, metric, rate) VALUES ('network', 'traffic', 1);
 INSERT INTO meter.outbox_meter (event_name, metric) VALUES ('sms', 'sms');
 UPDATE meter.alert_rule SET enabled = false WHERE rule = 'slow responses';

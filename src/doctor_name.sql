@@ -74,7 +74,9 @@ AS $$
 	UNION ALL
 	SELECT 'unknown_metric', NULL, format('%s %s', n.relation, n.name), format('There is no metric "%s".', n.metric),
 		format(E'-- or, if it is misspelt: UPDATE meter.%s SET %s = ... WHERE %s;\n',
-				n.relation, CASE n.relation WHEN 'alert_rule' THEN 'params' ELSE 'metric' END, n.key)
+				n.relation, CASE WHEN n.relation = 'alert_rule' THEN 'params'
+					-- which is named for its metric
+					WHEN n.relation = 'gauge_limit' AND n.metric <> n.name THEN 'max_metric' ELSE 'metric' END, n.key)
 			-- as a counter it would register itself
 			|| CASE WHEN EXISTS (SELECT FROM named AS o WHERE o.metric = n.metric AND o.kind = 'gauge')
 				THEN format('INSERT INTO meter.metric (metric, kind) VALUES (%L, ''gauge'') ON CONFLICT DO NOTHING;', n.metric)
