@@ -135,7 +135,8 @@ sub compare_states
 }
 
 note_state('first');
-is(ask('SELECT count(*), count(*) FILTER (WHERE used = 0), sum(allowed + refused) FROM state_first'), '22|0|6505',
+# those that refill fast may be full again by now
+is(ask('SELECT count(*), count(*) FILTER (WHERE used = 0 AND rate < 1000), sum(allowed + refused) FROM state_first'), '22|0|6505',
 	'there is something taken of each limit');
 my $previous = 'first';
 for my $mode ('fast', 'smart', 'again')

@@ -312,7 +312,7 @@ sub kill_child
 	my ($pid) = @_;
 	my $log_offset = -s $node->logfile;
 	die 'there is no process to kill' if $pid !~ /^\d+$/;
-	kill 9, $pid;
+	kill(9, $pid) == 1 or die "could not kill process $pid: $!";
 	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $log_offset);
 	# a psql that was refused reads no SQL, and who writes to it may die of that
 	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
