@@ -20,6 +20,7 @@
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
+#include "storage/sinval.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -277,21 +278,35 @@ maintain_piece(Work *work)
 /* --- the flusher -------------------------------------------------------- */
 
 /*
- * Wait for ms, or until something is urgent.
+ * Wait for ms, or until something is urgent or a setting may have changed.  A
+ * latch is also set for nothing, as by the alarm of a lock that was waited for
+ * and has long been given: who is woken so goes on waiting, or a flusher would
+ * end, and its next one flush, at times nobody has asked for.
  */
 static void
 worker_sleep(long ms)
 {
 	static uint32 event = 0;
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	int			woken = 0;
 
 	if (event == 0)
 		event = compat_wait_event("MeterWorker");
-	if (!ShutdownRequestPending &&
-		pg_atomic_read_u32(&my_entry->flush_urgent) == 0)
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 ms, event);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+	while (!ShutdownRequestPending && (woken & WL_TIMEOUT) == 0 &&
+		   pg_atomic_read_u32(&my_entry->flush_urgent) == 0)
+	{
+		/* not longer than was asked for, should the clock be set back */
+		long		rest = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end));
+
+		woken = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						  rest, event);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (catchupInterruptPending)
+			ProcessCatchupInterrupt();
+		if (ConfigReloadPending)
+			break;
+	}
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;

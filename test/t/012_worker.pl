@@ -234,18 +234,22 @@ urge();
 ok_until(q{SELECT errors > 0 FROM meter.stats}, 'with more than a hundred the flush fails');
 is(ask('SELECT last_error, last_error_at IS NOT NULL, rejected FROM meter.stats'), 'division by zero|t|6',
 	'meter.stats says why');
-# Between two attempts: one under way would go on without the index.
-ask('BEGIN; SELECT FROM meter.log_position FOR UPDATE; DROP INDEX meter.poison; COMMIT');
+# Between two attempts: one under way would go on without the index.  The next
+# one waits, and the alarm it has set for that rings when it has long flushed.
+my $flusher = ask('SELECT flusher_pid FROM meter.stats');
+ask('BEGIN; SELECT FROM meter.log_position FOR UPDATE; SELECT pg_sleep(0.7); DROP INDEX meter.poison; COMMIT');
 ok_until(logged('poison', 101), 'all are stored when the fault is repaired');
 ok_until(logged('good', 1), 'those without fault, too');
 is(ask('SELECT queue_bytes FROM meter.stats'), '0', 'and leave the queue');
+usleep(1_500_000);
+is(ask('SELECT flusher_pid FROM meter.stats'), $flusher, 'and the flusher sleeps on, though the alarm has rung');
 
 # --- starting and stopping ---------------------------------------------------
 
 # With the launcher stopped nobody can come in the flusher's place
 
 ok_until($flusher_rests, 'the flusher sleeps');
-my $flusher = ask('SELECT flusher_pid FROM meter.stats');
+$flusher = ask('SELECT flusher_pid FROM meter.stats');
 track('terminated', 10);
 stop_process(ask(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'meter launcher'}));
 ask("SELECT pg_terminate_backend($flusher)");
