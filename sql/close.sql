@@ -248,13 +248,13 @@ WHERE (b.total, b.lines, b.lines) IS DISTINCT FROM (COALESCE(l.total, 0), COALES
 --
 DELETE FROM meter.tenant WHERE tenant LIKE 'many%' OR tenant LIKE 'franc%' OR tenant IN ('credits', 'euros', 'gamma');
 SELECT (date_trunc('month', now() AT TIME ZONE 'UTC') - interval '1 month')::date AS last_month \gset
-INSERT INTO meter.tenant (tenant, started_on, created_at) VALUES ('new', :'last_month'::date - 400, :'last_month'::date - 400);
+INSERT INTO meter.tenant (tenant, started_on, created_at) VALUES ('new', '2025-08-01', :'last_month'::date - 400);
 SET meter.bill_grace = '1000000d';
 CALL meter_close_month('2025-09-01');
 SET client_min_messages = warning;
 SET meter.bill_grace = 0;
 -- whoever is being set up is given time
-INSERT INTO meter.tenant (tenant, started_on) VALUES ('fresh', :'last_month'::date - 400);
+INSERT INTO meter.tenant (tenant, started_on) VALUES ('fresh', '2025-08-01');
 CALL meter_close_month();
 SELECT count(*) FROM meter.bill WHERE tenant = 'fresh';
 DELETE FROM meter.tenant WHERE tenant = 'fresh';
