@@ -135,7 +135,7 @@ SELECT meter_outbox_fail(:'p1', 'x', '-1 second');
 
 -- Failing: a pause that doubles from 15 seconds, or what the provider asks for.
 CREATE FUNCTION pause(identifier text) RETURNS numeric LANGUAGE SQL AS $$
-	SELECT round(extract(epoch FROM due_at - clock_timestamp()) / 5) * 5 FROM meter.billing_outbox WHERE identifier = $1
+	SELECT ceil(extract(epoch FROM due_at - clock_timestamp()) / 15) * 15 FROM meter.billing_outbox WHERE identifier = $1
 $$;
 SELECT meter_outbox_fail(:'p1', 'HTTP 500', worker => 'w2');
 SELECT * FROM outbox WHERE tenant = 'poor';

@@ -18,7 +18,7 @@ SELECT meter_track('acme', 'lost', 1);
 ROLLBACK;
 
 SELECT tenant, metric, quantity, service, endpoint, method, status, latency_ms, user_id, cost, metadata,
-	request_id, error_message, validated, now() - at < interval '5 seconds' AS at_is_now
+	request_id, error_message, validated, now() - at < interval '1 minute' AS at_is_now
 FROM meter.inbox ORDER BY metric, status;
 
 -- empty optional names are absent
