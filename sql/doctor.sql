@@ -17,6 +17,8 @@ CREATE TABLE regress_found ("check" text PRIMARY KEY);
 -- "but" is known and not of interest.
 \set but '{}'
 \set look 'WITH f AS (SELECT * FROM meter_doctor() WHERE "check" <> ALL (:''but'')), s AS (INSERT INTO regress_found SELECT DISTINCT "check" FROM f ON CONFLICT DO NOTHING) SELECT "check", severity, regexp_replace(object, ''_p[0-9]+|[0-9]{4}-[0-9]{2}$'', ''#'') AS object, regexp_replace(finding, ''[0-9]{2,4}-[0-9]{2}(-[0-9]{2,4})?( [0-9:]+ UTC)?|[0-9:.]*[0-9]{2}:[0-9]{2}(\\.[0-9]+)?|_p[0-9]+|[0-9]{7,}|[0-9]+\\.[0-9]+|[0-9.]+ [kMG]?B\\M'', ''#'', ''g'') AS finding FROM f;'
+-- The session has read the files anew before its last command, once the server has told it to.
+\set reread 'SELECT format(''SELECT pg_sleep(0.1) WHERE pg_conf_load_time() < %L'', clock_timestamp()) FROM pg_reload_conf(), generate_series(1, 600)'
 \getenv dir PG_ABS_BUILDDIR
 \set file :dir '/results/doctor_remedy.sql'
 
@@ -25,7 +27,11 @@ CREATE TABLE regress_found ("check" text PRIMARY KEY);
 SELECT remedy FROM meter_doctor() WHERE "check" <> ALL (:'but') \g (format=unaligned tuples_only=on) :file
 \i :file
 -- the server takes it over as soon as it can; pg_cron cannot connect here, should a minute begin now
-SELECT pg_sleep(0.2);
+\o /dev/null
+\set ECHO errors
+:reread \gexec
+\set ECHO all
+\o
 \set but '{job_failed}'
 :look
 SELECT meter_unschedule();
@@ -104,7 +110,11 @@ DROP EXTENSION pg_cron;
 -- The server again.
 ALTER SYSTEM SET autovacuum = off;
 SELECT pg_reload_conf();
-SELECT pg_sleep(0.2);
+\o /dev/null
+\set ECHO errors
+:reread \gexec
+\set ECHO all
+\o
 ALTER TABLE meter.metric SET (autovacuum_enabled = off);
 UPDATE pg_class SET relfrozenxid = ((pg_current_xact_id()::text::bigint + 4294967296 - 1200000000) % 4294967296)::text::xid
 WHERE oid = 'meter.plan'::regclass;
@@ -120,7 +130,11 @@ SELECT remedy FROM meter_doctor() WHERE "check" <> ALL (:'but') \g (format=unali
 SELECT meter_track('acme', service => 'api');
 SELECT appended FROM meter_flush();
 SELECT meter_rollup();
-SELECT pg_sleep(0.2);
+\o /dev/null
+\set ECHO errors
+:reread \gexec
+\set ECHO all
+\o
 :look
 
 -- Partitions.
