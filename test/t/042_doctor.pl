@@ -31,6 +31,14 @@ sub found
 	return \%found;
 }
 
+# Until the launcher is there, which starts a moment after the server, it is missed.
+sub wait_for_launcher
+{
+	my ($node) = @_;
+	wait_until(q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'meter launcher')},
+		'there is a launcher', $node);
+}
+
 # Runs the remedies of a check, as psql runs a file.
 sub cure
 {
@@ -73,9 +81,9 @@ ok_until(q{SELECT NOT EXISTS (SELECT FROM meter_doctor())}, 'the settings put it
 
 # --- errors of the worker ------------------------------------------------------------
 
-ask(q{CREATE TABLE meter.day (LIKE meter.event)});
-ask(q{DO $$ BEGIN EXECUTE format('ALTER TABLE meter.day RENAME TO event_p%s', to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')); END $$});
-ask(q{SELECT meter_track('acme')});
+my $day = ask(q{SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')});
+ask(qq{CREATE TABLE meter.event_p$day (LIKE meter.event)});
+ask(qq{SELECT meter_track('acme', at => '$day 00:00Z')});
 wait_until(q{SELECT errors > 0 FROM meter.stats}, 'the flusher has failed');
 like(found($bare, 'postgres', 'partition_detached worker_error', 'a table in the place of a partition stops the flush')->{worker_error},
 	qr/^warning\|background worker\|[0-9]+ errors? since .*event_p[0-9]{8}/, 'the error is told');
@@ -97,6 +105,7 @@ meter.queue_size = '256kB'
 meter.queue_timeout = 0
 });
 $bare->restart;
+wait_for_launcher($bare);
 ask(q{SELECT meter_track('acme', metadata => jsonb_build_object('x', repeat('x', 4000))) FROM generate_series(1, 100) AS i});
 ask(q{SELECT meter_allow('tenant ' || i) FROM generate_series(1, 2000) AS i});
 $bare->safe_psql('postgres', 'CREATE DATABASE other');
@@ -157,6 +166,7 @@ $bare->backup('copy');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($bare, 'copy', has_streaming => 1);
 $standby->start;
+wait_for_launcher($standby);
 like(found($standby, 'postgres', 'standby', 'a standby says that it is one')->{standby}, qr/^info\|/, 'as information');
 $standby->promote;
 is($standby->safe_psql('postgres', q{SELECT string_agg("check", ' ') FROM meter_doctor() WHERE "check" = 'standby'}), '',
@@ -182,10 +192,12 @@ SKIP:
 	mkdir "$disk/doctor";
 	symlink "$disk/doctor", $directory or die $!;
 	$small->start;
+	wait_for_launcher($small);
 	like(found($small, 'postgres', 'disk_space', 'the queue would not fit')->{disk_space},
 		qr/^critical\|directory pg_meter\|.* are free, and the queue's file takes 1024 MB/, 'which is told');
 	cure($small, 'postgres', 'disk_space');
 	$small->restart;
+	wait_for_launcher($small);
 	found($small, 'postgres', '', 'with the remedy it would');
 	$small->safe_psql('postgres', q{SELECT meter_track('acme')});
 	is($small->safe_psql('postgres', q{SELECT queued FROM meter.stats}), '1', 'and does');
