@@ -37,8 +37,9 @@ my $wrong = q{
 
 sub rolled_up
 {
-	wait_for_flush();
-	wait_until('SELECT rollup_behind = 0 FROM meter.stats', 'all is rolled up');
+	my ($where) = @_;
+	wait_for_flush($where);
+	wait_until('SELECT rollup_behind = 0 FROM meter.stats', 'all is rolled up', $where);
 	return;
 }
 
@@ -133,7 +134,7 @@ $node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, $node->connstr('postgres') ],
 ask('CREATE DATABASE restored');
 $node->command_ok([ 'pg_restore', '--exit-on-error', '-j', '2', '-d', $node->connstr('restored'), $dump ], 'pg_restore');
 ask(q{SELECT meter_track('t4', cost => 1)}, 'restored');
-wait_until("SELECT queue_bytes = 0 AND rollup_behind = 0 FROM meter.stats", "all is rolled up", "restored");
+rolled_up('restored');
 ask('SELECT meter_refresh_budgets()', 'restored');
 is(ask($wrong, 'restored'), 0, 'a restored database counts what was spent before');
 is(ask(q{SELECT reason FROM meter_check('t3')}, 'restored'), 'budget', 'and refuses what was refused');
