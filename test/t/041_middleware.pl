@@ -23,6 +23,7 @@ use Time::HiRes qw(usleep);
 
 my $examples = "$FindBin::RealBin/../../examples/middleware";
 my $log = $PostgreSQL::Test::Utils::log_path;
+my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
 
 # name, how it is started, how it is found out whether that can be, what it
 # answers to a call that it accepts, the route of /api/users/42, and whether
@@ -44,6 +45,8 @@ ask('CREATE EXTENSION meter CASCADE');
 ask(slurp_file("$examples/setup.sql"));
 # what comes back within the test must not matter
 ask(q{UPDATE meter.rate_limit SET per = 'day' WHERE resource = 'POST /api/bulk'});
+# nor that an answer takes long on a slow machine
+ask(q{ALTER ROLE api_meter SET statement_timeout = '1min'});
 
 $ENV{PGHOST} = $node->host;
 $ENV{PGPORT} = $node->port;
@@ -79,7 +82,7 @@ sub start_api
 	$running{$name} = IPC::Run::start([@command], '<', \undef, '>', "$log/$name.out", '2>', "$log/$name.err",
 		init => sub { chdir $examples });
 	my $client = HTTP::Tiny->new(timeout => 5);
-	for (1 .. 300)
+	for (1 .. $tries)
 	{
 		return "http://127.0.0.1:$port" if $client->get("http://127.0.0.1:$port/health")->{status} != 599;
 		usleep(100_000);
@@ -105,6 +108,13 @@ for my $api (@apis)
 		ask("INSERT INTO meter.tenant (tenant, plan) VALUES ('$other', 'free')");
 		my $base = $base{$name} = start_api($name, @$start);
 
+		# without limits until it has connected to the database, which it does not wait for long
+		for (1 .. $tries)
+		{
+			last if exists request($base, 'POST', '/api/bulk', "$tenant 0")->{headers}{'x-ratelimit-limit'};
+			usleep(100_000);
+		}
+
 		my @statuses = map { request($base, 'POST', '/api/bulk', $tenant)->{status} } 1 .. 6;
 		is("@statuses", join(' ', ($accepted) x 5, 429), "$name: five calls are accepted, the sixth is refused");
 
@@ -125,7 +135,7 @@ for my $api (@apis)
 		  "$other|GET|$route|200|1", $can_fail ? "$other|GET|/api/fail|500|1" : ();
 		# events of requests come after their answers
 		my $found = '';
-		for (1 .. 100)
+		for (1 .. $tries)
 		{
 			$found = join "\n", sort split /\n/, ask(qq{SELECT tenant, method, endpoint, status, count(*)
 				FROM meter.event WHERE tenant IN ('$tenant', '$other') GROUP BY 1, 2, 3, 4});
@@ -148,7 +158,7 @@ for my $api (@apis)
 		is($answer->{status}, 200, "$name: without a database the API goes on");
 		ok(!exists $answer->{headers}{'x-quota-limit'}, 'without limits');
 		my $told = '';
-		for (1 .. 100)
+		for (1 .. $tries)
 		{
 			$told = slurp_file("$log/$name.err") . slurp_file("$log/$name.out");
 			last if $told =~ /lost/;
