@@ -14,7 +14,7 @@ GROUP BY GROUPING SETS ((tenant), (service));
 
 -- the largest tenants, and all tenants together on each service
 INSERT INTO meter.budget (tenant, service, amount, hard_limit)
-SELECT tenant, service, round(cost / p.part, 1), coalesce(service, '') = 'email'
+SELECT tenant, service, greatest(round(cost / p.part, 1), 0.1), coalesce(service, '') = 'email'
 FROM (
 	SELECT *, row_number() OVER (PARTITION BY tenant IS NULL ORDER BY cost DESC, tenant, service) AS place FROM spent
 ) AS s
