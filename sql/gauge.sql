@@ -153,3 +153,15 @@ UPDATE meter.metric SET kind = 'counter', unit = 'seat' WHERE metric = 'seats';
 INSERT INTO meter.metric (metric) VALUES ('fresh');
 UPDATE meter.metric SET kind = 'gauge' WHERE metric = 'fresh';
 SELECT meter.metric_kind_changed();
+
+-- what each gauge has now: its last sample, of this month or the one before; in one transaction, so that no month ends
+BEGIN;
+INSERT INTO meter.inbox (at, tenant, metric, quantity, service, endpoint)
+SELECT date_trunc('month', now(), 'UTC') + v.since, 'present', 'level', v.level, v.service, v.endpoint
+FROM (VALUES (interval '-1 month -1 microsecond', 2, 's', '/gone'), ('-1 month', 1, 's', '/first'),
+	('-1 day', 3, 's', '/both'), ('0', 4, 's', '/both'), ('-1 day', 6, 't', '/both'), ('0', 5, NULL, NULL)) AS v(since, level, service, endpoint);
+SELECT appended FROM meter_flush();
+SELECT meter_rollup();
+SELECT service, endpoint, method, dims, level, last_at >= date_trunc('month', now(), 'UTC') AS this_month
+FROM meter.gauge_now WHERE tenant = 'present' AND metric = 'level' ORDER BY service, endpoint;
+COMMIT;

@@ -85,3 +85,12 @@ LEFT JOIN meter.usage_hourly AS u
 	AND u.quantity_seconds IS NOT NULL;
 COMMENT ON VIEW meter.gauge_hourly IS
 'How did each gauge move, hour by hour? Samples with their average, minimum, maximum and last value, and the time-weighted average in which each sample holds until the next, also across hours without samples';
+
+CREATE VIEW meter.gauge_now AS
+SELECT DISTINCT ON (l.tenant, l.metric, l.service, l.endpoint, l.method, l.dims)
+	l.tenant, l.metric, l.service, l.endpoint, l.method, l.dims, l.last_at, l.level
+FROM meter.gauge_last AS l
+WHERE l.month >= (date_trunc('month', now() AT TIME ZONE 'UTC') - '1 month'::interval)::date
+ORDER BY l.tenant, l.metric, l.service, l.endpoint, l.method, l.dims, l.month DESC;
+COMMENT ON VIEW meter.gauge_now IS
+'What level has each gauge now? Its last sample, as of the last rollup. Gauges without one since the beginning of last month (UTC) are left out: what sent them may be long gone';

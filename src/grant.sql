@@ -74,7 +74,7 @@ BEGIN
 		EXECUTE format('GRANT SELECT ON meter.event, meter.usage_hourly, meter.usage_user_daily,'
 			' meter.usage_part, meter.usage_daily, meter.usage_monthly, meter.endpoint_stats,'
 			' meter.service_daily, meter.top_users, meter.gauge_last, meter.gauge_level,'
-			' meter.gauge_hourly, meter.metric, meter.bill, meter.bill_line, meter.subscription,'
+			' meter.gauge_hourly, meter.gauge_now, meter.metric, meter.bill, meter.bill_line, meter.subscription,'
 			' meter.credit, meter.credit_use, meter.credit_balance, meter.budget, meter.budget_period,'
 			' meter.budget_spend, meter.budget_crossing, meter.budget_block, meter.budget_now,'
 			' meter.budget_status, meter.alert, meter.notification, meter.request_growth,'

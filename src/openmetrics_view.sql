@@ -55,20 +55,14 @@ FROM (
 	FROM (
 		SELECT g.tenant, COALESCE(g.service, '') AS service, g.metric, sum(g.level) AS level,
 			row_number() OVER (PARTITION BY g.metric ORDER BY sum(g.level) DESC, g.tenant, g.service) AS place
-		FROM (
-			SELECT DISTINCT ON (l.tenant, l.metric, l.service, l.endpoint, l.method, l.dims)
-				l.tenant, l.service, l.metric, l.level
-			FROM meter.gauge_last AS l
-			WHERE l.month >= (date_trunc('month', now() AT TIME ZONE 'UTC') - interval '1 month')::date
-				AND (SELECT meter.visible_tenants()) IS NULL
-			ORDER BY l.tenant, l.metric, l.service, l.endpoint, l.method, l.dims, l.month DESC
-		) AS g
+		FROM meter.gauge_now AS g
+		WHERE (SELECT meter.visible_tenants()) IS NULL
 		GROUP BY g.tenant, g.service, g.metric
 	) AS s
 ) AS p
 GROUP BY 1, 2, p.metric;
 COMMENT ON VIEW meter.openmetrics_level IS
-'Levels of gauges by tenant, service and metric, those of all endpoints and dimensions added up, as of the last samples of this month or the one before (UTC)';
+'Levels of gauges by tenant, service and metric, those of all endpoints and dimensions added up, as meter.gauge_now has them';
 
 CREATE VIEW meter.openmetrics_endpoint AS
 SELECT t.labels[1] AS service, t.labels[2] AS endpoint, t.labels[3] AS method, t.calls AS requests, t.cost,

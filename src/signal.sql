@@ -317,13 +317,9 @@ BEGIN
 	IF gauges IS NOT NULL THEN
 		RETURN QUERY
 		WITH last AS MATERIALIZED (
-			-- of these months, as meter.openmetrics_level
-			SELECT DISTINCT ON (l.tenant, l.metric, l.service, l.endpoint, l.method, l.dims)
-				l.tenant, l.metric, l.service, l.dims, l.level
-			FROM meter.gauge_last AS l
+			SELECT l.tenant, l.metric, l.service, l.dims, l.level
+			FROM meter.gauge_now AS l
 			WHERE l.metric = ANY (gauges) AND (gauge_tenants IS NULL OR l.tenant = ANY (gauge_tenants))
-				AND l.month >= (date_trunc('month', at AT TIME ZONE 'UTC') - interval '1 month')::date
-			ORDER BY l.tenant, l.metric, l.service, l.endpoint, l.method, l.dims, l.month DESC
 		), summed AS (
 			SELECT r.rule, r.threshold, r.params, l.tenant, l.service, l.metric, sum(l.level) AS level
 			FROM meter.alert_rule AS r
