@@ -51,6 +51,18 @@ my $began = 1795543200;
 my $library = $ENV{CLOCK_LIB} // '';
 -r $library or die "doc.pl: CLOCK_LIB names no library\n";
 
+# Where workers flush, a page sleeps for so long, which is plenty but for a busy
+# machine: there this comes first, in one transaction after the other, since one
+# that reads the log keeps the flusher from making a partition.
+my $flushed = q{DO $flushed$ BEGIN
+	FOR i IN 1 .. 600 LOOP
+		EXIT WHEN (SELECT queue_bytes = 0 FROM meter.stats) AND NOT EXISTS (SELECT FROM meter.inbox);
+		COMMIT;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+END $flushed$;};
+my $sleep = qr/^SELECT pg_sleep\(0\.5\)/m;
+
 # What may be between blocks, by the words that begin the comments.
 my $remark = qr/run|set up|not run|varies|not output/;
 
@@ -310,11 +322,13 @@ sub stop_server
 # Runs the blocks of SQL in one session, and puts into each what it printed.
 sub run_examples
 {
-	my ($place, @examples) = @_;
+	my ($place, $worker, @examples) = @_;
 	open my $in, '>', "$place/in" or die "in: $!\n";
 	for my $n (0 .. $#examples)
 	{
-		print $in "\\echo \@\@\@ $n\n$examples[$n]{sql}\n";
+		my $sql = $examples[$n]{sql};
+		$sql =~ s/(?=$sleep)/$flushed\n/g if $worker;
+		print $in "\\echo \@\@\@ $n\n$sql\n";
 	}
 	print $in "\\echo \@\@\@ end\n";
 	close $in;
@@ -383,7 +397,7 @@ sub run_page
 	my $place = "$work/p$$";
 	make_path($place);
 	my $faults = '';
-	if (!eval { start_server($run, $place); run_examples($place, @examples); 1 })
+	if (!eval { start_server($run, $place); run_examples($place, $run->{worker}, @examples); 1 })
 	{
 		$faults = $@;
 	}
