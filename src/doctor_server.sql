@@ -167,7 +167,8 @@ AS $$
 			meter.doctor_setting('max_worker_processes') AS most
 		FROM pg_stat_activity AS a
 	) AS p
-	WHERE s.preloaded AND (p.launchers = 0 OR p.taken >= p.most)
+	-- a server that has just started has its launcher in a moment
+	WHERE s.preloaded AND (p.taken >= p.most OR p.launchers = 0 AND now() > pg_postmaster_start_time() + '10 seconds'::interval)
 	UNION ALL
 	SELECT 'max_databases', NULL, format('database %I', current_database()),
 		format('%s databases have taken all of meter.max_databases, so this one has neither a queue nor a background worker.', s.databases),

@@ -63,9 +63,10 @@ at_xact_end(XactEvent event, void *arg)
 	{
 		FlushDone  *done = lfirst(cell);
 
+		/* who sees the queue empty sees all of it counted */
+		count(shared_database(false), &done->result);
 		if (done->release != 0)
 			queue_release(done->release);
-		count(shared_database(false), &done->result);
 	}
 	flushes = NIL;
 }

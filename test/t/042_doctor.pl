@@ -31,14 +31,6 @@ sub found
 	return \%found;
 }
 
-# Until the launcher is there, which starts a moment after the server, it is missed.
-sub wait_for_launcher
-{
-	my ($node) = @_;
-	wait_until(q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'meter launcher')},
-		'there is a launcher', $node);
-}
-
 # Runs the remedies of a check, as psql runs a file.
 sub cure
 {
@@ -105,7 +97,7 @@ meter.queue_size = '256kB'
 meter.queue_timeout = 0
 });
 $bare->restart;
-wait_for_launcher($bare);
+wait_until(q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'meter launcher')}, 'there is a launcher', $bare);
 ask(q{SELECT meter_track('acme', metadata => jsonb_build_object('x', repeat('x', 4000))) FROM generate_series(1, 100) AS i});
 ask(q{SELECT meter_allow('tenant ' || i) FROM generate_series(1, 2000) AS i});
 $bare->safe_psql('postgres', 'CREATE DATABASE other');
@@ -130,6 +122,7 @@ ok_until(q{SELECT NOT EXISTS (SELECT FROM meter_doctor())}, 'also in the other d
 $bare->append_conf('postgresql.conf', "max_worker_processes = 0\n");
 $bare->safe_psql('postgres', 'ALTER SYSTEM RESET max_worker_processes');
 $bare->restart;
+wait_until(q{SELECT now() > pg_postmaster_start_time() + interval '10 seconds'}, 'there should be a launcher', $bare);
 like(found($bare, 'postgres', 'worker_slots', 'without any process there is no launcher')->{worker_slots},
 	qr/meter launcher/, 'which is told');
 cure($bare, 'postgres', 'worker_slots');
@@ -166,7 +159,6 @@ $bare->backup('copy');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($bare, 'copy', has_streaming => 1);
 $standby->start;
-wait_for_launcher($standby);
 like(found($standby, 'postgres', 'standby', 'a standby says that it is one')->{standby}, qr/^info\|/, 'as information');
 $standby->promote;
 is($standby->safe_psql('postgres', q{SELECT string_agg("check", ' ') FROM meter_doctor() WHERE "check" = 'standby'}), '',
@@ -192,12 +184,10 @@ SKIP:
 	mkdir "$disk/doctor";
 	symlink "$disk/doctor", $directory or die $!;
 	$small->start;
-	wait_for_launcher($small);
 	like(found($small, 'postgres', 'disk_space', 'the queue would not fit')->{disk_space},
 		qr/^critical\|directory pg_meter\|.* are free, and the queue's file takes 1024 MB/, 'which is told');
 	cure($small, 'postgres', 'disk_space');
 	$small->restart;
-	wait_for_launcher($small);
 	found($small, 'postgres', '', 'with the remedy it would');
 	$small->safe_psql('postgres', q{SELECT meter_track('acme')});
 	is($small->safe_psql('postgres', q{SELECT queued FROM meter.stats}), '1', 'and does');
