@@ -172,7 +172,8 @@ ask('SET client_min_messages = warning; SELECT send(10000, 129999)');
 kill_after_writing('meter_flush', 'event', $_, \&kill_backend) for 100_000, 3_000_000, 6_000_000;
 
 # A flush that waits, in the last of its chunks, for the holder of a key
-# that one of its events has.  The crash rolls the holder back, too.
+# that one of its events has.  The crash rolls the holder back, too.  It waits
+# no longer than a second, so it begins again until it is killed.
 ask(q{
 	INSERT INTO sent (id, at, tenant, metric, quantity, endpoint, key)
 	SELECT -1, day, 't0', 'api_requests', 1, '/v1/e0', 'held' FROM base;
@@ -183,7 +184,14 @@ my $holder = start_sql('holder', 'BEGIN',
 	q{SELECT meter_track('t0', idempotency_key => 'held', request_id => 'never committed')},
 	'SELECT pg_sleep(600)');
 wait_for_session($holder, q{wait_event = 'PgSleep'}, 'a key is held');
-my $victim = start_sql('victim', 'SELECT meter_flush()');
+my $victim = start_sql('victim', q{DO $$ BEGIN
+	LOOP
+		BEGIN
+			PERFORM meter_flush();
+			RAISE EXCEPTION 'not to be committed';
+		EXCEPTION WHEN raise_exception THEN NULL;
+		END;
+	END LOOP; END $$});
 wait_for_session($victim, q{wait_event = 'transactionid'}, 'the flush waits for the key');
 ok(kill_backend($victim), 'a flush that has appended most of its events is killed');
 $holder->{run}->finish;
