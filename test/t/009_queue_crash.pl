@@ -107,8 +107,8 @@ sub flusher_at_work
 {
 	my ($condition) = @_;
 	my $pid = ask("SELECT flusher_at_work(\$\$$condition\$\$)");
-	return $pid if $pid ne '';
-	note 'no flush was seen';
+	return $pid if $pid ne '' && kill 0, $pid;
+	note $pid eq '' ? 'no flush was seen' : 'the flusher has ended meanwhile';
 	return ask(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'meter launcher'});
 }
 
