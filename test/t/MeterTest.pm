@@ -6,6 +6,7 @@
 #
 #	start_node(NAME, SETTINGS)		makes and starts a server
 #	ask(SQL), session(SQL)			run SQL: what it returns, all it prints
+#	insist(SQL)						the same until it prints no error
 #	wait_until(SQL, WHAT)			waits until it returns true
 #	ok_until(SQL, WHAT)				the same as a test
 #	wait_for_flush()				waits until no event waits any more
@@ -43,6 +44,7 @@ our @EXPORT_OK = qw(
   continue_process
   daytime_zone
   in_session
+  insist
   kill_child
   kill_server
   ok_until
@@ -114,6 +116,18 @@ sub session
 	my ($status, $stdout, $stderr) =
 	  $on->psql($database, "\\set VERBOSITY verbose\n$sql", on_error_stop => 0);
 	return "$stdout\n$stderr";
+}
+
+# What a session prints when SQL succeeds that is refused while there are
+# others in a database.  The server waits up to 5 s for them to go; a busy
+# machine may need more.
+sub insist
+{
+	my ($sql) = @_;
+	my ($result, $attempts) = ('ERROR', 0);
+	$result = session($sql) while $result =~ /ERROR/ && $attempts++ < 20;
+	note "$sql: needed $attempts attempts: $result" if $attempts > 1;
+	return $result;
 }
 
 sub wait_until
@@ -250,6 +264,8 @@ sub in_session
 sub close_session
 {
 	my ($session) = @_;
+	# which may have been idle for long
+	$session->{timer}->start($PostgreSQL::Test::Utils::timeout_default);
 	$session->{in} .= "\\q\n";
 	$session->{run}->finish;
 	return;
