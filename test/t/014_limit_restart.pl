@@ -181,6 +181,8 @@ SELECT meter_track('crash', user_id => :'user', cost => 0.25) AS nothing \\gset
 \\endif
 \\echo :at :ok
 " } 1 .. 20_000);
+# one that has asked so often stays to be killed
+append_to_file($script, "SELECT pg_sleep(600) AS nothing \\gset\n");
 
 sub used
 {
@@ -514,13 +516,15 @@ my @patterns = (
 my $differences = q{SELECT count(*) FROM (
 	(TABLE got EXCEPT TABLE expected) UNION ALL (TABLE expected EXCEPT TABLE got)) AS d};
 
+# What hour it is in each zone, for what is compared to be so of one.
+my $ends = q{SELECT string_agg(date_trunc('hour', clock_timestamp() AT TIME ZONE time_zone)::text, ' '
+	ORDER BY tenant) FROM zone};
+
 # Makes rules, which begin from what was tracked; compares them with plain SQL.
 # Again if an hour or more has ended meanwhile.
 sub check_late
 {
 	my ($when) = @_;
-	my $ends = q{SELECT string_agg(date_trunc('hour', clock_timestamp() AT TIME ZONE time_zone)::text, ' '
-		ORDER BY tenant) FROM zone};
 	for (@patterns)
 	{
 		my ($pattern, $resource, $condition, $metric) = @$_;
@@ -562,18 +566,22 @@ sub check_late
 	return;
 }
 
-# The tenants whose days begin with an hour
+# The tenants whose days begin with an hour; again if one has ended meanwhile
 sub check_live
 {
 	my ($when) = @_;
-	late(q{TRUNCATE meter.rate_limit;
-		INSERT INTO meter.rate_limit (unit, per, max, kind) SELECT unit, per, 1000000, 'window'
-		FROM unnest(ARRAY['requests', 'cost']) AS unit, unnest(ARRAY['day', 'month']) AS per});
-	late(q{SELECT count(meter_check(tenant, '*', 0)) FROM zone});
-	is( late(q{
-		SELECT tenant, unit, per, used FROM meter.rate_limit_status
-		WHERE tenant IN ('utc', 'new york', 'kiribati', 'nobody') ORDER BY 1, 2, 3}),
-		late(q{
+	my ($before, $got, $expected);
+	do
+	{
+		$before = late($ends);
+		late(q{TRUNCATE meter.rate_limit;
+			INSERT INTO meter.rate_limit (unit, per, max, kind) SELECT unit, per, 1000000, 'window'
+			FROM unnest(ARRAY['requests', 'cost']) AS unit, unnest(ARRAY['day', 'month']) AS per});
+		late(q{SELECT count(meter_check(tenant, '*', 0)) FROM zone});
+		$got = late(q{
+			SELECT tenant, unit, per, used FROM meter.rate_limit_status
+			WHERE tenant IN ('utc', 'new york', 'kiribati', 'nobody') ORDER BY 1, 2, 3});
+		$expected = late(q{
 		SELECT tenant, unit, per,
 			trim_scale(COALESCE(sum(CASE unit WHEN 'requests' THEN events - errors_429 ELSE cost END), 0))
 		FROM zone CROSS JOIN unnest(ARRAY['day', 'month']) AS per CROSS JOIN unnest(ARRAY['requests', 'cost']) AS unit
@@ -581,8 +589,9 @@ sub check_live
 		WHERE tenant IN ('utc', 'new york', 'kiribati', 'nobody') AND metric = 'api_requests'
 			AND hour >= date_trunc(per, now() AT TIME ZONE time_zone) AT TIME ZONE time_zone
 			AND hour < (date_trunc(per, now() AT TIME ZONE time_zone) + ('1 ' || per)::interval) AT TIME ZONE time_zone
-		GROUP BY 1, 2, 3 ORDER BY 1, 2, 3}),
-		"$when: and agree with meter.live");
+		GROUP BY 1, 2, 3 ORDER BY 1, 2, 3});
+	} while late($ends) ne $before;
+	is($got, $expected, "$when: and agree with meter.live");
 	return;
 }
 
@@ -681,7 +690,7 @@ late(q{
 			generate_series(date_trunc('hour', now()) - interval '366 days', now(), '30 min') AS at) AS t
 	WHERE shift <> shift_before;
 	SELECT count(meter_track(zone, user_id => 'ann', cost => 0.1, at => change.at + n * interval '20 min 1 s'))
-	FROM change, generate_series(-110, 110) AS n;
+	FROM change, generate_series(-110, 110) AS n WHERE change.at + n * interval '20 min 1 s' <= now();
 	SELECT meter_flush()});
 cmp_ok(late('SELECT count(*) FROM change'), '>', 0, 'zones have changed their clocks');
 for my $state ('in the log', 'rolled up')
