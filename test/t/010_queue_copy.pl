@@ -52,13 +52,13 @@ sub set_flush_interval
 
 # Tracking
 
-# What each client does until it is told to stop: as fast as it can, or with
-# pauses, so that it has something to do for long.
+# What each client does until it is told to stop, again and again under another
+# name: as fast as it can, or with pauses.
 my $script = "$tempdir/track.sql";
 append_to_file($script, join '', "\\o /dev/null\n", (map {
 	my $user = 'x' x ($_ * 7919 % 120);
 	"SELECT meter_track('t', user_id => '$user', request_id => :'run' || '-$_') FROM pg_sleep(:pause);\n"
-} 1 .. 30_000), "SELECT pg_sleep(600);\n");
+} 1 .. 30_000), "\\set run :run x\n\\i $script\n");
 
 # Starts the clients and waits until all are at work and so many more events
 # have been tracked.
