@@ -233,7 +233,8 @@ sub check_restored
 	is( $do->(q{SELECT count(*) FROM meter.event AS a JOIN meter.event AS e ON e.superseded_by = a.seq
 			WHERE e.request_id = 'r300' AND a.quantity = 5}),
 		'1', "$how: an event can be corrected");
-	is($do->(q{SELECT count(*) FROM meter_maintain() WHERE action <> 'created'}),
+	# where a day has begun since, storage is sampled again
+	is($do->(q{SELECT count(*) FROM meter_maintain() WHERE action NOT IN ('created', 'sampled')}),
 		'0', "$how: maintenance finds all in order");
 	return;
 }
