@@ -12,7 +12,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use MeterTest qw(
-  answer_of ask at_once close_session continue_process daytime_zone in_session ok_until
+  answer_of ask at_once close_session continue_process daytime_zone in_session insist ok_until
   open_session session start_node stop_process tell_session wait_for_flush wait_until
 );
 use List::Util qw(sum);
@@ -697,7 +697,7 @@ $node->restart;
 @pool = ();
 my $held = ask($blocks);
 ask('SELECT meter_allow(\'same\')', 'two');
-ask("DROP DATABASE $_") for 'two', 'three';
+insist("DROP DATABASE $_") for 'two', 'three';
 ask(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'meter launcher'});
 ok_until("SELECT blocks_used <= $held - 2 FROM meter.limit_stats", 'what dropped databases had is given back');
 is(used_of('same'), '10', 'what others have is not');
@@ -832,7 +832,8 @@ do
 {
 	ask(q{TRUNCATE decided; SELECT pg_sleep(0.5); SELECT flood('e', 'brief', 100)});
 } while ask(q{SELECT count(*) FROM decided WHERE reason = 'ok'}) ne '100' && $tries-- > 0;
-is(ask('SELECT evicted FROM meter.limit_stats'), '200', 'so do those whose limit is there again');
+# and some of the new ones again, if not all of the old were full at once
+cmp_ok(ask('SELECT evicted FROM meter.limit_stats'), '>=', 200, 'so do those whose limit is there again');
 ask(q{SELECT flood('f' || i, 'brief', 100) FROM generate_series(1, 20) AS i});
 is(ask($ten_of_busy), '0', 'I9: who has used his limit up has made room for nobody');
 is(ask(q{SELECT count(*), sum(used) FROM meter.rate_limit_status WHERE tenant LIKE 'busy%'}), '50|150',
@@ -851,7 +852,8 @@ is( ask(q{SELECT count(*) FILTER (WHERE meter_allow('team', 'each', user_id => '
 	'0', 'and stay so');
 
 $node->stop;
-is( join("\n", grep { /(WARNING|PANIC)|meter \w+ (ERROR|FATAL)/ && !/terminating background worker/ }
+is( join("\n", grep { /(WARNING|PANIC)|meter \w+ (ERROR|FATAL)/ && !/terminating background worker/
+			&& !/FATAL:  database (\d+|"\w+") does not exist/ }
 		split /\n/, slurp_file($node->logfile)),
 	'', 'nothing went wrong besides');
 
