@@ -353,9 +353,9 @@ run_flusher(void)
 		/* even if the queue cannot be opened, which has been logged */
 		if (work.installed && (queued || work.with_inbox))
 		{
-			idle_since = now;
 			if (!do_work(flush_piece, &work, "flushing events into the log"))
 				done = false;
+			idle_since = GetCurrentTimestamp();
 			if (work.with_inbox && (!done || work.flushed.left > 0))
 			{
 				pg_atomic_write_u32(&my_entry->inbox_filled, 1);
