@@ -20,7 +20,6 @@
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
-#include "storage/sinval.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -302,10 +301,14 @@ worker_sleep(long ms)
 						  rest, event);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		if (catchupInterruptPending)
-			ProcessCatchupInterrupt();
 		if (ConfigReloadPending)
 			break;
+		if ((woken & WL_LATCH_SET) != 0)
+		{
+			/* others may want us to catch up with what they have invalidated */
+			StartTransactionCommand();
+			CommitTransactionCommand();
+		}
 	}
 	if (ConfigReloadPending)
 	{
