@@ -48,7 +48,7 @@ sub call_all
 	return ask(q{SELECT count(*), count(*) FILTER (WHERE meter_allow('tenant ' || i)) FROM generate_series(1, 20000) AS i});
 }
 
-my $used = q{SELECT count(*), sum(used), min(used), max(used) FROM meter.rate_limit_status};
+my $used = q{SELECT count(*), sum(used), min(used), max(used) FROM meter.rate_limit_status WHERE tenant <> 'last'};
 
 is(call_all(), '20000|20000', 'calls of many tenants are let through');
 is(ask($used), '20000|20000|1|1', 'and counted');
@@ -61,9 +61,11 @@ note 'joined into huge pages: ' . mappings()->{joined} . ' kB';
 # of no use then
 ask(q{SELECT meter_allow('tenant ' || i) FROM generate_series(1, 20000) AS i});
 my $called = ask('SELECT clock_timestamp()');
+# all of them may have been saved by then, and without a change nothing is saved
+ask(q{SELECT meter_allow('last')});
 ok_until(qq{SELECT saved_at > '$called' FROM meter.limit_stats}, 'and saved again');
 kill_child(ask(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'}));
-ok_until(qq{SELECT count(*) = 20000 FROM meter.rate_limit_status}, 'after a crash they are what was saved');
+ok_until(q{SELECT count(*) >= 20000 FROM meter.rate_limit_status}, 'after a crash they are what was saved');
 is(ask($used), '20000|40000|2|2', 'to the last call, as it was saved since');
 ok(mappings()->{size}{16384}, 'in a mapping of their own again');
 
