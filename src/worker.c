@@ -297,18 +297,18 @@ worker_sleep(long ms)
 		/* not longer than was asked for, should the clock be set back */
 		long		rest = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end));
 
+		/* woken by others who want us to catch up with what they invalidated? */
+		if (woken != 0)
+		{
+			StartTransactionCommand();
+			CommitTransactionCommand();
+		}
 		woken = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						  rest, event);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 			break;
-		if ((woken & WL_LATCH_SET) != 0)
-		{
-			/* others may want us to catch up with what they have invalidated */
-			StartTransactionCommand();
-			CommitTransactionCommand();
-		}
 	}
 	if (ConfigReloadPending)
 	{
